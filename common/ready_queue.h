@@ -1,0 +1,77 @@
+// ready_queue.h: what runs this turn. A callback of the event loop never calls protocol code: it stores its
+// result and posts a node here; the loop drains the queue at the top of its stack. So nobody is destroyed or
+// re-entered while one of their frames is below, and a simulation with the same posts makes the same moves.
+//
+// A turn: run posted nodes in order until there are none, then the nodes of the turn's end (flush what was
+// gathered: one write per connection and turn), and again if those posted more.
+//
+// A node unlinks itself when destroyed: a coroutine cancelled between post and drain leaves nothing behind.
+#pragma once
+
+#include <coroutine>
+
+namespace sidestream {
+
+class ReadyQueue;
+
+/// Something that can be queued once. Owned by whoever waits (an awaiter, a promise, a session), never by the queue.
+class ReadyNode {
+ public:
+  using Run = void (*)(ReadyNode&);
+  explicit ReadyNode(Run run) : run_(run) {}
+  ReadyNode(const ReadyNode&) = delete;
+  ReadyNode& operator=(const ReadyNode&) = delete;
+  ~ReadyNode() { unlink(); }
+
+  bool queued() const { return next_ != nullptr; }
+  void unlink();
+
+ private:
+  friend class ReadyQueue;
+  ReadyNode() = default;  // list heads
+  Run run_ = nullptr;
+  ReadyNode* prev_ = nullptr;
+  ReadyNode* next_ = nullptr;
+};
+
+/// A node that resumes a coroutine.
+class Resumption : public ReadyNode {
+ public:
+  Resumption() : ReadyNode([](ReadyNode& node) { static_cast<Resumption&>(node).handle_.resume(); }) {}
+  void set(std::coroutine_handle<> handle) { handle_ = handle; }
+  bool waiting() const { return handle_ != nullptr; }
+  /// Resumes the coroutine later this turn. At most once per set().
+  void post();
+
+ private:
+  std::coroutine_handle<> handle_;
+};
+
+class ReadyQueue {
+ public:
+  ReadyQueue();
+  ~ReadyQueue();
+  ReadyQueue(const ReadyQueue&) = delete;
+  ReadyQueue& operator=(const ReadyQueue&) = delete;
+
+  /// The queue of this thread; one must exist.
+  static ReadyQueue& current();
+
+  /// Queues a node; no effect if it is queued already.
+  void post(ReadyNode& node);
+  void post_turn_end(ReadyNode& node);
+  bool idle() const;
+  /// Runs until nothing is queued. Never called from inside a node.
+  void drain();
+
+ private:
+  static void link(ReadyNode& head, ReadyNode& node);
+  static ReadyNode* pop(ReadyNode& head);
+
+  ReadyNode ready_;
+  ReadyNode turn_end_;
+  bool draining_ = false;
+  ReadyQueue* outer_;  // of this thread, while this one is current
+};
+
+}  // namespace sidestream

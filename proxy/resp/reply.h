@@ -1,0 +1,46 @@
+// reply.h: what servers send: borders of whole replies for those who pass bytes on, values for those who read them.
+//
+// Types (RESP2 and 3): + - : $ * _ , # ( = ! % ~ | >. An attribute '|' belongs to the reply behind it; a push '>' is
+// a frame of its own. Streamed forms ($?, *?) are in the specification but no server sends them: bad.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sidestream::resp {
+
+/// Finds the end of one reply. Incremental: remembers how far it looked; no recursion, no allocation by counts.
+class ReplyScanner {
+ public:
+  enum class State { complete, incomplete, bad };
+  /// `bytes` starts with the current reply and only grows while the answer is incomplete.
+  State scan(std::string_view bytes);
+  /// Size of the complete reply; then start afresh for the next with reset().
+  size_t size() const { return position_; }
+  void reset() { position_ = 0; pending_ = 1; }
+
+ private:
+  size_t position_ = 0;
+  int64_t pending_ = 1;  // replies still to be seen; aggregates add their elements
+};
+
+/// A reply as a tree, for the control plane (INFO, ROLE, COMMAND of nodes). Read by hiredis' reader underneath.
+struct Value {
+  enum class Type { nil, simple, error, integer, bulk, array };
+  Type type = Type::nil;
+  int64_t integer = 0;
+  std::string text;             // simple, error, bulk
+  std::vector<Value> elements;  // array
+  bool is_error() const { return type == Type::error; }
+  bool is_text() const { return type == Type::simple || type == Type::bulk; }
+};
+
+/// Parses one complete RESP2 reply (as found by ReplyScanner). A nil value with type error "protocol" when it is broken.
+Value parse_value(std::string_view frame);
+
+/// "name:value" of an INFO text, without CR; empty if missing.
+std::string_view info_field(std::string_view info, std::string_view name);
+
+}  // namespace sidestream::resp
