@@ -1,0 +1,123 @@
+// config.h: everything a user can decide, as one plain struct. The member initializers are the defaults; names, limits
+// and words for people are in the option table (options.h), which reads and fills this struct.
+//
+// Units: `_ms` milliseconds, `_s` seconds, `_bytes` bytes, everything else counts. A Config that came out of load()
+// (sources.h) has passed every check; nobody validates it again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/byte_stream.h"
+
+namespace sidestream {
+
+/// How fresh a read must be; contract of each in config/README.md under `routing.reads`.
+enum class ReadPolicy { fresh, bounded, eventual, primary };
+
+/// A stock server that belongs to this instance.
+struct NodeConfig {
+  Address address;
+  int64_t weight = 100;  // share of the reads; 0: none
+  std::string zone;
+  friend bool operator==(const NodeConfig&, const NodeConfig&) = default;
+};
+
+/// Reads that match go by `reads` instead of routing.reads. What is empty matches everything.
+struct Rule {
+  std::string keys;                   // glob, must match every key of the command
+  std::vector<std::string> commands;  // upper case
+  ReadPolicy reads = ReadPolicy::fresh;
+  friend bool operator==(const Rule&, const Rule&) = default;
+};
+
+struct Routing {
+  ReadPolicy reads = ReadPolicy::fresh;
+  int64_t max_lag_ms = 10'000;
+  int64_t max_lag_bytes = 64 << 20;
+  std::string prefer = "any";  // any, local, zone:NAME
+  std::vector<Rule> rules;     // the first match wins
+};
+
+/// Writes that wait while the primary changes.
+struct Hold {
+  int64_t timeout_ms = 1000;
+  int64_t max_bytes = 64 << 20;
+};
+
+struct Sentinel {
+  std::string master_name;
+  std::vector<Address> addresses;
+  int64_t quorum = 0;
+};
+
+struct Limits {
+  int64_t maxclients = 10'000;
+  int64_t query_buffer_bytes = int64_t{1} << 30;
+  int64_t output_buffer_bytes = 0;  // 0: no limit
+  int64_t idle_timeout_s = 0;       // 0: never
+};
+
+struct LogConfig {
+  std::string level = "notice";  // a name of parse_log_level()
+  std::string format = "text";   // text, json
+  std::string file;              // empty: standard error
+};
+
+struct TlsConfig {
+  std::string listen_cert;
+  std::string listen_key;
+  std::string client_ca;
+  bool require_client_cert = false;
+  bool nodes = false;
+  std::string node_ca;
+  std::string node_cert;
+  std::string node_key;
+};
+
+struct Config {
+  std::vector<Address> listen = {{"127.0.0.1", 6379, {}}};
+  Address service_listen;  // empty: none
+  Address read_listen;     // empty: none
+  Address admin = {"127.0.0.1", 9180, {}};  // empty: no HTTP
+  std::string dir = "./sidestream-data";
+  int64_t threads = 1;
+  std::string announce_ip;    // empty: the listening address
+  int64_t announce_port = 0;  // 0: the listening port
+
+  std::vector<NodeConfig> nodes;
+  Address replicaof;  // empty: we front the primary
+
+  std::string masteruser;
+  std::string masterauth;       // load() has read masterauth-file into it
+  std::string masterauth_file;
+  std::string requirepass;      // load() has read requirepass-file into it
+  std::string requirepass_file;
+  TlsConfig tls;
+
+  int64_t repl_backlog_size = 64 << 20;    // bytes
+  int64_t repl_backlog_disk_size = 0;      // bytes
+  int64_t repl_backlog_ttl = 3600;         // seconds
+  int64_t repl_timeout = 60;               // seconds
+  int64_t repl_diskless_sync_delay = 0;    // seconds
+  int64_t full_sync_max_concurrent = 4;
+  int64_t full_sync_rate = 0;              // bytes per second and replica, 0: no limit
+  bool replica_serve_stale_data = true;
+  int64_t replica_priority = 100;
+  int64_t min_replicas_to_write = 0;
+  int64_t min_replicas_max_lag = 10;       // seconds
+  std::string upstream_ack = "received";   // received, quorum:N
+  std::string write_ack = "primary";       // primary, quorum:N
+  int64_t write_ack_timeout_ms = 1000;
+  std::string wipe_guard = "hold";         // hold, pass
+
+  Routing routing;
+  Hold hold;
+  Sentinel sentinel;
+  Limits limits;
+  std::vector<std::string> deny_commands;  // upper case
+  LogConfig log;
+};
+
+}  // namespace sidestream
