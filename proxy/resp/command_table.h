@@ -7,11 +7,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <unordered_map>
 #include <vector>
 
@@ -21,70 +21,109 @@ namespace sidestream::resp {
 
 /// How a command is routed (facts: command classes). What is not READONLY or WRITE is never guessed to be a read.
 enum class CommandClass : uint8_t {
-  read,         ///< any replica that is fresh enough
-  read_primary, ///< flagged readonly, but about the node itself or writing behind the scenes: the primary by default
-  write,        ///< the primary; never sent twice
-  script,       ///< EVAL and friends: the primary on a connection of its own (may be slow), may write anything
-  blocking,     ///< may wait: a connection of its own for the duration
-  transaction,  ///< MULTI EXEC DISCARD WATCH UNWATCH
-  subscribe,    ///< the SUBSCRIBE families
-  monitor,      ///< MONITOR: the connection is the client's until it ends
-  session,      ///< connection state kept by the session: AUTH HELLO SELECT CLIENT ... QUIT RESET
-  local,        ///< answered by the instance: INFO ROLE CONFIG REPLICAOF SIDESTREAM ...
-  scan,         ///< SCAN HSCAN SSCAN ZSCAN: continue where they began
-  private_primary, ///< the primary on a connection of its own for one command: slow (SAVE, DEBUG) or not understood
-  pin,          ///< nothing known: the client is pinned to the primary until RESET or the end
+  read,             ///< any replica that is fresh enough
+  read_primary,     ///< reads about the node itself, or writes behind the scenes: the primary by default
+  write,            ///< the primary; never sent twice
+  script,           ///< EVAL and friends: the primary on a connection of its own (may be slow), may write anything
+  blocking,         ///< may wait: a connection of its own for the duration
+  transaction,      ///< MULTI EXEC DISCARD WATCH UNWATCH
+  subscribe,        ///< the SUBSCRIBE families
+  monitor,          ///< MONITOR: the connection is the client's until it ends
+  session,          ///< connection state kept by the session: AUTH HELLO SELECT CLIENT ... QUIT RESET
+  local,            ///< answered by the instance: INFO ROLE CONFIG REPLICAOF SIDESTREAM ...
+  scan,             ///< SCAN HSCAN SSCAN ZSCAN: continue where they began
+  private_primary,  ///< the primary on a connection of its own for one command: slow (SAVE, DEBUG) or not understood
+  pin,              ///< nothing known: the client is pinned to the primary until RESET or the end
 };
+
+/// "read", "private_primary", ...: for EXPLAIN and logs.
+std::string_view class_name(CommandClass cls);
 
 enum class Keys : uint8_t { none, known, unknown };
 
-struct KeyRange {       // old style: first/last/step, or one key spec
+struct KeyRange {  // old style: first/last/step, or one key spec
   enum class Begin : uint8_t { index, keyword };
   enum class Find : uint8_t { range, keynum };
   Begin begin = Begin::index;
-  int index = 0;               // of the first key, or where the search for the keyword starts (negative: from the end)
-  std::string keyword;
+  int index = 0;        // of the first key, or where the search for the keyword starts (negative: from the end, backwards)
+  std::string keyword;  // keys start behind it; it may be missing
   Find find = Find::range;
-  int last = 0;                // range: relative to begin; -1 the last argument, -2 the one before
-  int step = 1;
-  int limit = 0;               // range with last -1: 2 means the first half of the rest, ...
+  int last = 0;   // range: relative to begin; -1 the last argument, -2 the one before
+  int step = 1;   // from key to key
+  int limit = 0;  // range with a negative last: 2 means the first half of the rest, ...
   int keynum_index = 0, first_key = 1;  // keynum: relative to begin
 };
 
+/// Names of commands, found without case.
+struct NameHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view name) const;
+};
+struct NameEqual {
+  using is_transparent = void;
+  bool operator()(std::string_view a, std::string_view b) const;
+};
+struct CommandEntry;
+using CommandMap = std::unordered_map<std::string, std::unique_ptr<CommandEntry>, NameHash, NameEqual>;
+
 struct CommandEntry {
-  std::string name;     // lower case; "container|sub" for subcommands
-  int arity = 0;        // as in COMMAND: negative means at least
+  std::string name;  // lower case; "container|sub" for subcommands
+  int arity = 0;     // as in COMMAND: negative means at least; 0 unknown
   CommandClass cls = CommandClass::pin;
   bool writes = false;  // the WRITE flag, or known to write: marks keys
   bool admin = false;
-  bool incomplete_keys = false;  // movable, without usable specs
+  bool incomplete_keys = false;  // touches keys that it does not name, or at places nobody told us
+  bool pattern_keys = false;     // SORT_RO BY/GET: reads keys made of patterns
+  bool block_option = false;     // XREAD, XREADGROUP: blocks only if told so, see effective_class()
   std::vector<KeyRange> keys;
-  std::vector<std::string> flags;         // as the node names them
-  std::unordered_map<std::string, std::unique_ptr<CommandEntry>> subcommands;
+  std::vector<std::string> flags;  // as the node names them
+  CommandMap subcommands;          // by the part behind '|'
+};
+
+/// The class of one request: that of its command, except that XREAD and XREADGROUP with BLOCK are blocking.
+CommandClass effective_class(const CommandEntry& entry, std::span<const std::string_view> args);
+
+/// A reference to anything callable with a key, for the duration of a call.
+class KeyVisitor {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, KeyVisitor>)
+  KeyVisitor(F&& visit)  // NOLINT(google-explicit-constructor)
+      : object_(const_cast<void*>(static_cast<const void*>(&visit))), call_([](void* object, std::string_view key) {
+          (*static_cast<std::remove_reference_t<F>*>(object))(key);
+        }) {}
+  void operator()(std::string_view key) const { call_(object_, key); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, std::string_view);
 };
 
 class CommandTable {
  public:
-  /// From the reply to COMMAND (5.0: six fields an entry; 7.0: tips, key specs, subcommands too).
+  /// From the reply to COMMAND (5.0: six fields an entry; 7.0: tips, key specs, subcommands too). What is not an entry
+  /// is skipped: after an error reply only our own commands are there and empty() is true.
   static CommandTable from_command_reply(const Value& reply);
   /// Commands that are ours whatever the nodes know (SIDESTREAM, REPLICAOF, ...) are always present.
   CommandTable();
 
   /// The entry of a request; for containers the subcommand's, if it is known. nullptr: unknown command.
-  /// The name is compared without case.
+  /// The name is compared without case. Entries live as long as the table, also when it is moved.
   const CommandEntry* find(std::span<const std::string_view> args) const;
+  /// True until a node's COMMAND reply was understood.
   bool empty() const { return from_node_ == 0; }
   size_t size() const { return commands_.size(); }
+  /// All commands by name, for those who list them.
+  const CommandMap& commands() const { return commands_; }
+  /// Whether a request of `count` arguments, name included, has the right number.
   bool arity_fits(const CommandEntry& entry, size_t count) const;
 
-  /// Calls `visit` for each key of the request.
-  static Keys for_each_key(const CommandEntry& entry, std::span<const std::string_view> args,
-                           const std::function<void(std::string_view)>& visit);
+  /// Calls `visit` for each key of the request; possibly for a few arguments more, never for fewer unless it says unknown.
+  static Keys for_each_key(const CommandEntry& entry, std::span<const std::string_view> args, KeyVisitor visit);
 
  private:
-  void add(const Value& entry);
   void add_own();
-  std::unordered_map<std::string, std::unique_ptr<CommandEntry>> commands_;
+  CommandMap commands_;
   size_t from_node_ = 0;
 };
 

@@ -19,14 +19,18 @@ class ReplyScanner {
   State scan(std::string_view bytes);
   /// Size of the complete reply; then start afresh for the next with reset().
   size_t size() const { return position_; }
-  void reset() { position_ = 0; pending_ = 1; }
+  void reset() { *this = {}; }
 
  private:
-  size_t position_ = 0;
-  int64_t pending_ = 1;  // replies still to be seen; aggregates add their elements
+  State scan_one(std::string_view bytes);
+
+  size_t position_ = 0;  // where the next frame starts; lies beyond the bytes while a bulk is on its way
+  size_t searched_ = 0;  // up to here the current line has no end
+  int64_t pending_ = 1;  // frames still to be seen; aggregates add their elements
 };
 
-/// A reply as a tree, for the control plane (INFO, ROLE, COMMAND of nodes). Read by hiredis' reader underneath.
+/// A reply as a tree, for the control plane (INFO, ROLE, COMMAND of nodes). Read by hiredis' reader underneath, which
+/// takes eight nested arrays: exactly what COMMAND of 7.0 and later needs (subcommands with key specs).
 struct Value {
   enum class Type { nil, simple, error, integer, bulk, array };
   Type type = Type::nil;
@@ -37,7 +41,7 @@ struct Value {
   bool is_text() const { return type == Type::simple || type == Type::bulk; }
 };
 
-/// Parses one complete RESP2 reply (as found by ReplyScanner). A nil value with type error "protocol" when it is broken.
+/// Parses one complete RESP2 reply (as found by ReplyScanner). An error value "protocol" when it is anything else.
 Value parse_value(std::string_view frame);
 
 /// "name:value" of an INFO text, without CR; empty if missing.

@@ -5,6 +5,8 @@
 //   bulk     = "$" length CRLF length*OCTET CRLF
 //   inline   = words separated by blanks, quoted as in a shell, up to LF
 //
+// As in stock Redis the two bytes behind a bulk and the one behind a CR are skipped unseen.
+//
 // Happy path: next() returns ok with the arguments as views into the caller's buffer. Failure modes: incomplete
 // (call again with more bytes appended; the parser remembers how far it got), bad (stock's error text in `error`).
 #pragma once
@@ -16,17 +18,23 @@
 
 namespace sidestream::resp {
 
+/// One request. Reuse it: its vectors keep their room. May be moved, not copied (`args` may point into `unquoted`).
 struct Request {
-  std::string_view raw;                 ///< the frame's own bytes, for multibulk requests
-  std::vector<std::string_view> args;   ///< views into the buffer (or into `unquoted`); empty: nothing to do
+  Request() = default;
+  Request(Request&&) = default;
+  Request& operator=(Request&&) = default;
+
+  std::string_view raw;                ///< the frame's own bytes, for multibulk requests
+  std::vector<std::string_view> args;  ///< views into the buffer (or into `unquoted`); empty: nothing to do
   bool is_inline = false;
-  std::string unquoted;                 ///< storage for inline arguments
+  std::string unquoted;  ///< storage for inline arguments
   std::string_view name() const { return args.empty() ? std::string_view{} : args[0]; }
 };
 
 struct RequestLimits {
   int64_t bulk_bytes_max = 512LL * 1024 * 1024;  ///< proto-max-bulk-len
   int64_t arguments_max = 2147483647;
+  bool authenticated = true;  ///< false: stock's smaller bounds, 10 arguments of 16384 bytes
 };
 
 class RequestParser {
@@ -39,19 +47,25 @@ class RequestParser {
   size_t consumed() const { return position_; }
   /// Stock's words, without the leading "-ERR " and line end; valid after bad.
   const std::string& error() const { return error_; }
-  /// A multibulk request that is still incomplete: bytes that it will have at least. 0 if unknown.
+  /// After incomplete: bytes that the request will have at least; 0 if unknown. What a peer claims: do not reserve it.
   size_t expected() const { return expected_; }
   RequestLimits limits;
 
  private:
+  struct Line;
   State fail(std::string text);
   State parse_inline(std::string_view bytes, Request& request);
   State parse_multibulk(std::string_view bytes, Request& request);
-  struct Line;
+  Line read_length(std::string_view bytes) const;
+  State read_count(std::string_view bytes);
+  State read_bulk(std::string_view bytes);
 
-  size_t position_ = 0;
+  struct Argument {
+    size_t offset, length;
+  };
+  size_t position_ = 0;          // everything before it is understood
   int64_t arguments_left_ = -1;  // -1: at the start of a request
-  std::vector<std::pair<size_t, size_t>> found_;  // offset and length of arguments
+  std::vector<Argument> found_;  // offsets, since the caller's buffer may move between calls
   size_t expected_ = 0;
   bool finished_ = true;
   std::string error_;
