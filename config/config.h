@@ -78,8 +78,8 @@ struct TlsConfig {
 
 struct Config {
   std::vector<Address> listen = {{"127.0.0.1", 6379, {}}};
-  Address service_listen;  // empty: none
-  Address read_listen;     // empty: none
+  Address service_listen;                   // empty: none
+  Address read_listen;                      // empty: none
   Address admin = {"127.0.0.1", 9180, {}};  // empty: no HTTP
   std::string dir = "./sidestream-data";
   int64_t threads = 1;
@@ -90,27 +90,27 @@ struct Config {
   Address replicaof;  // empty: we front the primary
 
   std::string masteruser;
-  std::string masterauth;       // load() has read masterauth-file into it
+  std::string masterauth;  // load() has read masterauth-file into it
   std::string masterauth_file;
-  std::string requirepass;      // load() has read requirepass-file into it
+  std::string requirepass;  // load() has read requirepass-file into it
   std::string requirepass_file;
   TlsConfig tls;
 
-  int64_t repl_backlog_size = 64 << 20;    // bytes
-  int64_t repl_backlog_disk_size = 0;      // bytes
-  int64_t repl_backlog_ttl = 3600;         // seconds
-  int64_t repl_timeout = 60;               // seconds
-  int64_t repl_diskless_sync_delay = 0;    // seconds
+  int64_t repl_backlog_size = 64 << 20;  // bytes
+  int64_t repl_backlog_disk_size = 0;    // bytes
+  int64_t repl_backlog_ttl = 3600;       // seconds
+  int64_t repl_timeout = 60;             // seconds
+  int64_t repl_diskless_sync_delay = 0;  // seconds
   int64_t full_sync_max_concurrent = 4;
-  int64_t full_sync_rate = 0;              // bytes per second and replica, 0: no limit
+  int64_t full_sync_rate = 0;  // bytes per second and replica, 0: no limit
   bool replica_serve_stale_data = true;
   int64_t replica_priority = 100;
   int64_t min_replicas_to_write = 0;
-  int64_t min_replicas_max_lag = 10;       // seconds
-  std::string upstream_ack = "received";   // received, quorum:N
-  std::string write_ack = "primary";       // primary, quorum:N
+  int64_t min_replicas_max_lag = 10;      // seconds
+  std::string upstream_ack = "received";  // received, quorum:N
+  std::string write_ack = "primary";      // primary, quorum:N
   int64_t write_ack_timeout_ms = 1000;
-  std::string wipe_guard = "hold";         // hold, pass
+  std::string wipe_guard = "hold";  // hold, pass
 
   Routing routing;
   Hold hold;

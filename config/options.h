@@ -5,9 +5,10 @@
 // is wrong and what is wanted, and leaves the Config as it was.
 //
 // Texts of lists, where no YAML is around (flags, environment, CONFIG SET):
-//   list  = item *("," item)            listen, sentinel.addresses, deny-commands
-//   nodes = node *("," node)            node = ADDRESS *(";" field "=" text)
-//   rules = rule *("," rule)            rule = field "=" text *(";" field "=" text), commands joined by "|"
+//   list  = item *("," item)     listen, sentinel.addresses, deny-commands
+//   nodes = node *("," node)     node = [ "address=" ] ADDRESS *(";" field "=" text)
+//   rules = rule *("," rule)     rule = field "=" text *(";" field "=" text), commands joined by "+"
+// A key pattern with a comma or semicolon can only be written in the file.
 #pragma once
 
 #include <span>
@@ -31,11 +32,12 @@ enum class Kind {
   bytes,         ///< 64mb; printed as a plain number
   seconds,       ///< 60, 60s, 2m; printed as a plain number, as redis.conf does
   milliseconds,  ///< 250ms, 5s, 2m, a bare number is seconds; printed with its unit
-  text,
+  text,          ///< anything
+  word,          ///< no blanks, no ,;=+ and nothing unprintable: names that end up in INFO or in lists
   choice,        ///< one of Type::choices
   path,          ///< a file or directory
-  address,
-  peer,          ///< an address printed as redis.conf does: "host port"
+  address,       ///< HOST:PORT, [IPV6]:PORT, unix:/PATH
+  peer,          ///< HOST:PORT or "HOST PORT", printed as redis.conf does; "no one" is empty
   list,          ///< addresses or names
   items,         ///< mappings: nodes, rules, users
 };
@@ -43,9 +45,11 @@ enum class Kind {
 /// What a value must look like.
 struct Type {
   Kind kind = Kind::text;
-  int64_t min = 0;  // numbers: the range in the unit of the struct
+  int64_t min =
+      0;  // numbers: the range in the unit of the struct; text: the fewest characters; address: the lowest port
   int64_t max = 0;
   std::string_view choices = {};  // "any|local|zone:NAME"; after a colon N is a positive number, NAME any word
+  char separator = ',';           // lists
 };
 
 enum class Reload { never, live };
@@ -61,6 +65,7 @@ struct Option {
   std::string_view alias = {};        // one more name that is accepted on input
   bool secret = false;                // masked wherever people look
   bool planned = false;               // not built yet: only the default is accepted
+  std::string_view heading = {};      // in the reference, in front of this option
 };
 
 /// A field of a mapping inside a list: `weight` of a node.

@@ -1,0 +1,539 @@
+// options.cc: the rows, and what needs nothing but the rows. To add an option: a member in Config, a row here, then
+// `sidestream --print-reference yaml` and `markdown` for the two reference files.
+#include "config/options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "common/text.h"
+#include "config/values.h"
+
+namespace sidestream {
+namespace {
+
+// A captureless lambda per row: the plainest thing that reaches into nested structs and stays constexpr.
+#define AT(member) [](Config& c) -> Slot { return &c.member; }
+#define ITEM_AT(Item, member) [](Item& i) -> Slot { return &i.member; }
+
+constexpr Type kFlag{.kind = Kind::flag};
+constexpr Type kText{.kind = Kind::text};
+constexpr Type kWord{.kind = Kind::word};
+constexpr Type kPath{.kind = Kind::path};
+constexpr Type kListen{.kind = Kind::address};
+constexpr Type kReads{.kind = Kind::choice, .choices = "fresh|bounded|eventual|primary"};
+
+constexpr Type count(int64_t min, int64_t max = INT32_MAX) { return {.kind = Kind::integer, .min = min, .max = max}; }
+constexpr Type bytes(int64_t min) { return {.kind = Kind::bytes, .min = min, .max = INT64_MAX}; }
+constexpr Type seconds(int64_t min) { return {.kind = Kind::seconds, .min = min, .max = INT32_MAX}; }
+constexpr Type milliseconds(int64_t min) { return {.kind = Kind::milliseconds, .min = min, .max = INT32_MAX}; }
+constexpr Type one_of(std::string_view choices) { return {.kind = Kind::choice, .choices = choices}; }
+
+constexpr Option kOptions[] = {
+    {.name = "listen",
+     .at = AT(listen),
+     .type = {.kind = Kind::list, .min = 0},
+     .help = "Where clients, replicas, Sentinel and other instances connect. One address or a list; tcp://HOST:PORT "
+             "and unix:/PATH are allowed, port 0 takes a free one.",
+     .heading = "Addresses"},
+    {.name = "service-listen",
+     .at = AT(service_listen),
+     .type = kListen,
+     .help = "For applications: the same data, but always presents itself as a primary. Empty: none."},
+    {.name = "read-listen",
+     .at = AT(read_listen),
+     .type = kListen,
+     .help = "Reads only, spread over the replicas; writes get -READONLY. Empty: none."},
+    {.name = "admin", .at = AT(admin), .type = kListen, .help = "HTTP: status page, metrics, probes. Empty: none."},
+    {.name = "dir",
+     .at = AT(dir),
+     .type = {.kind = Kind::path, .min = 1},
+     .help = "Our own files: snapshot spool and state. It is created if missing."},
+    {.name = "threads",
+     .at = AT(threads),
+     .type = count(1, 64),
+     .help = "Event loops for client traffic.",
+     .planned = true},
+    {.name = "announce-ip",
+     .at = AT(announce_ip),
+     .type = kWord,
+     .help = "What replicas, Sentinel and INFO are told. Empty: the listening address.",
+     .reload = Reload::live,
+     .redis_name = "replica-announce-ip",
+     .redis_alias = "slave-announce-ip"},
+    {.name = "announce-port",
+     .at = AT(announce_port),
+     .type = count(0, 65535),
+     .help = "As announce-ip. 0: the listening port.",
+     .reload = Reload::live,
+     .redis_name = "replica-announce-port",
+     .redis_alias = "slave-announce-port"},
+
+    {.name = "nodes",
+     .at = AT(nodes),
+     .type = {.kind = Kind::items},
+     .help = "The stock servers that belong to this instance.",
+     .heading = "Servers"},
+    {.name = "replicaof",
+     .at = AT(replicaof),
+     .type = {.kind = Kind::peer, .min = 1},
+     .help = "The server or instance to follow, HOST:PORT or 'HOST PORT'. Empty: we front the primary. A role that was "
+             "set at run time wins over this at the next start.",
+     .redis_name = "replicaof",
+     .redis_alias = "slaveof"},
+
+    {.name = "masteruser",
+     .at = AT(masteruser),
+     .type = kText,
+     .help = "User name towards the upstream and the nodes. Empty: the default user.",
+     .reload = Reload::live,
+     .redis_name = "masteruser",
+     .alias = "primaryuser",
+     .heading = "Passwords"},
+    {.name = "masterauth",
+     .at = AT(masterauth),
+     .type = kText,
+     .help = "Password towards the upstream and the nodes.",
+     .reload = Reload::live,
+     .redis_name = "masterauth",
+     .alias = "primaryauth",
+     .secret = true},
+    {.name = "masterauth-file",
+     .at = AT(masterauth_file),
+     .type = kPath,
+     .help = "File that holds masterauth; one line break at its end is dropped.",
+     .reload = Reload::live,
+     .alias = "primaryauth-file"},
+    {.name = "requirepass",
+     .at = AT(requirepass),
+     .type = kText,
+     .help = "Password that clients and replicas must give. Empty: none.",
+     .reload = Reload::live,
+     .redis_name = "requirepass",
+     .secret = true},
+    {.name = "requirepass-file",
+     .at = AT(requirepass_file),
+     .type = kPath,
+     .help = "File that holds requirepass; one line break at its end is dropped.",
+     .reload = Reload::live},
+    {.name = "users",
+     .at = [](Config&) -> Slot { return std::monostate(); },
+     .type = {.kind = Kind::items},
+     .help = "Named users with a password and an access class.",
+     .planned = true},
+    {.name = "tls.listen-cert",
+     .at = AT(tls.listen_cert),
+     .type = kPath,
+     .help = "Certificate chain for our listening sockets (PEM).",
+     .planned = true,
+     .heading = "TLS"},
+    {.name = "tls.listen-key",
+     .at = AT(tls.listen_key),
+     .type = kPath,
+     .help = "Its private key (PEM).",
+     .planned = true},
+    {.name = "tls.client-ca",
+     .at = AT(tls.client_ca),
+     .type = kPath,
+     .help = "Authorities whose client certificates are accepted.",
+     .planned = true},
+    {.name = "tls.require-client-cert",
+     .at = AT(tls.require_client_cert),
+     .type = kFlag,
+     .help = "Refuse clients without a certificate.",
+     .planned = true},
+    {.name = "tls.nodes",
+     .at = AT(tls.nodes),
+     .type = kFlag,
+     .help = "Speak TLS to the nodes and the upstream.",
+     .planned = true},
+    {.name = "tls.node-ca",
+     .at = AT(tls.node_ca),
+     .type = kPath,
+     .help = "Authorities that the nodes' certificates must come from.",
+     .planned = true},
+    {.name = "tls.node-cert",
+     .at = AT(tls.node_cert),
+     .type = kPath,
+     .help = "Our certificate towards the nodes (PEM).",
+     .planned = true},
+    {.name = "tls.node-key", .at = AT(tls.node_key), .type = kPath, .help = "Its private key (PEM).", .planned = true},
+
+    {.name = "repl-backlog-size",
+     .at = AT(repl_backlog_size),
+     .type = bytes(1),
+     .help = "History kept in memory for partial resyncs.",
+     .reload = Reload::live,
+     .redis_name = "repl-backlog-size",
+     .heading = "Replication"},
+    {.name = "repl-backlog-disk-size",
+     .at = AT(repl_backlog_disk_size),
+     .type = bytes(0),
+     .help = "Further history in segment files under dir. 0: none.",
+     .planned = true},
+    {.name = "repl-backlog-ttl",
+     .at = AT(repl_backlog_ttl),
+     .type = seconds(0),
+     .help = "How long the history is kept when no replica is attached. 0: for ever.",
+     .reload = Reload::live,
+     .redis_name = "repl-backlog-ttl",
+     .planned = true},
+    {.name = "repl-timeout",
+     .at = AT(repl_timeout),
+     .type = seconds(1),
+     .help = "A replication connection that is silent for so long is given up, in both directions.",
+     .reload = Reload::live,
+     .redis_name = "repl-timeout"},
+    {.name = "repl-diskless-sync-delay",
+     .at = AT(repl_diskless_sync_delay),
+     .type = seconds(0),
+     .help = "Gather full syncs for so long before asking for a snapshot.",
+     .reload = Reload::live,
+     .redis_name = "repl-diskless-sync-delay",
+     .planned = true},
+    {.name = "full-sync-max-concurrent",
+     .at = AT(full_sync_max_concurrent),
+     .type = count(1, 10'000),
+     .help = "Snapshots sent at the same time; further replicas wait.",
+     .reload = Reload::live,
+     .redis_name = "full-sync-max-concurrent"},
+    {.name = "full-sync-rate",
+     .at = AT(full_sync_rate),
+     .type = bytes(0),
+     .help = "Bytes per second of a snapshot to one replica. 0: no limit.",
+     .reload = Reload::live,
+     .redis_name = "full-sync-rate",
+     .planned = true},
+    {.name = "replica-serve-stale-data",
+     .at = AT(replica_serve_stale_data),
+     .type = kFlag,
+     .help = "Serve reads while the upstream is away; no: answer -MASTERDOWN.",
+     .reload = Reload::live,
+     .redis_name = "replica-serve-stale-data",
+     .redis_alias = "slave-serve-stale-data"},
+    {.name = "replica-priority",
+     .at = AT(replica_priority),
+     .type = count(0),
+     .help = "For Sentinel's choice of a new primary: lower is preferred, 0 is never chosen.",
+     .reload = Reload::live,
+     .redis_name = "replica-priority",
+     .redis_alias = "slave-priority"},
+    {.name = "min-replicas-to-write",
+     .at = AT(min_replicas_to_write),
+     .type = count(0),
+     .help = "Refuse writes with fewer good replicas than this. 0: never refuse.",
+     .reload = Reload::live,
+     .redis_name = "min-replicas-to-write",
+     .redis_alias = "min-slaves-to-write",
+     .planned = true},
+    {.name = "min-replicas-max-lag",
+     .at = AT(min_replicas_max_lag),
+     .type = seconds(0),
+     .help = "A replica that acknowledged within this time is good (min-replicas-to-write).",
+     .reload = Reload::live,
+     .redis_name = "min-replicas-max-lag",
+     .redis_alias = "min-slaves-max-lag"},
+    {.name = "upstream-ack",
+     .at = AT(upstream_ack),
+     .type = one_of("received|quorum:N"),
+     .help = "What our acknowledgement to the upstream means: we have it, or N replicas have it.",
+     .planned = true},
+    {.name = "write-ack",
+     .at = AT(write_ack),
+     .type = one_of("primary|quorum:N"),
+     .help = "Hold the reply to a write until N replicas have applied it.",
+     .planned = true},
+    {.name = "write-ack-timeout",
+     .at = AT(write_ack_timeout_ms),
+     .type = milliseconds(1),
+     .help = "How long write-ack waits.",
+     .planned = true},
+    {.name = "wipe-guard",
+     .at = AT(wipe_guard),
+     .type = one_of("hold|pass"),
+     .help = "An upstream that comes back empty or far smaller under a new history: quarantine it, or follow it."},
+
+    {.name = "routing.reads",
+     .at = AT(routing.reads),
+     .type = kReads,
+     .help = "fresh: never older than a write that was acknowledged to anybody before the read; proven, else the "
+             "primary answers. bounded: replicas within max-lag and max-lag-bytes. eventual: any online replica. "
+             "primary: the primary.",
+     .reload = Reload::live,
+     .redis_name = "routing.reads",
+     .heading = "Where commands go"},
+    {.name = "routing.max-lag",
+     .at = AT(routing.max_lag_ms),
+     .type = milliseconds(1),
+     .help = "With bounded: a replica further behind is not read.",
+     .reload = Reload::live,
+     .redis_name = "routing.max-lag"},
+    {.name = "routing.max-lag-bytes",
+     .at = AT(routing.max_lag_bytes),
+     .type = bytes(0),
+     .help = "With bounded: the same in bytes of the stream.",
+     .reload = Reload::live,
+     .redis_name = "routing.max-lag-bytes"},
+    {.name = "routing.prefer",
+     .at = AT(routing.prefer),
+     .type = one_of("any|local|zone:NAME"),
+     .help = "Among the replicas that qualify: any, those on this machine, or those of a zone first.",
+     .reload = Reload::live,
+     .redis_name = "routing.prefer"},
+    {.name = "routing.rules",
+     .at = AT(routing.rules),
+     .type = {.kind = Kind::items},
+     .help = "Exceptions to routing.reads; the first that matches wins.",
+     .reload = Reload::live},
+    {.name = "hold.timeout",
+     .at = AT(hold.timeout_ms),
+     .type = milliseconds(0),
+     .help = "How long a write waits while the primary changes; popular clients give up after 1 to 5 s.",
+     .reload = Reload::live,
+     .redis_name = "hold.timeout"},
+    {.name = "hold.max-bytes",
+     .at = AT(hold.max_bytes),
+     .type = bytes(0),
+     .help = "Waiting writes in all; more are refused with a retryable error.",
+     .reload = Reload::live,
+     .redis_name = "hold.max-bytes"},
+    {.name = "deny-commands",
+     .at = AT(deny_commands),
+     .type = {.kind = Kind::list},
+     .help = "Commands that are refused.",
+     .planned = true},
+
+    {.name = "sentinel.master-name",
+     .at = AT(sentinel.master_name),
+     .type = kWord,
+     .help = "The name under which Sentinel watches this group.",
+     .planned = true,
+     .heading = "Sentinel"},
+    {.name = "sentinel.addresses",
+     .at = AT(sentinel.addresses),
+     .type = {.kind = Kind::list, .min = 1},
+     .help = "Sentinels that announce us.",
+     .planned = true},
+    {.name = "sentinel.quorum",
+     .at = AT(sentinel.quorum),
+     .type = count(0),
+     .help = "Sentinels that must agree.",
+     .planned = true},
+
+    {.name = "limits.maxclients",
+     .at = AT(limits.maxclients),
+     .type = count(1),
+     .help = "Clients at the same time.",
+     .reload = Reload::live,
+     .redis_name = "maxclients",
+     .heading = "Limits"},
+    {.name = "limits.query-buffer",
+     .at = AT(limits.query_buffer_bytes),
+     .type = bytes(1 << 20),
+     .help = "The largest request of a client; a client that sends more is disconnected.",
+     .reload = Reload::live,
+     .redis_name = "client-query-buffer-limit"},
+    {.name = "limits.output-buffer",
+     .at = AT(limits.output_buffer_bytes),
+     .type = bytes(0),
+     .help = "Replies that wait for a client; a client beyond is disconnected. 0: no limit.",
+     .reload = Reload::live,
+     .redis_name = "limits.output-buffer"},
+    {.name = "limits.idle-timeout",
+     .at = AT(limits.idle_timeout_s),
+     .type = seconds(0),
+     .help = "A client that is silent for so long is disconnected. 0: never.",
+     .reload = Reload::live,
+     .redis_name = "timeout"},
+
+    {.name = "log.level",
+     .at = AT(log.level),
+     .type = one_of("debug|verbose|notice|warning|error"),
+     .help = "The least important lines that are written.",
+     .reload = Reload::live,
+     .redis_name = "loglevel",
+     .heading = "Log"},
+    {.name = "log.format",
+     .at = AT(log.format),
+     .type = one_of("text|json"),
+     .help = "For people or for machines.",
+     .reload = Reload::live},
+    {.name = "log.file",
+     .at = AT(log.file),
+     .type = kPath,
+     .help = "Empty: standard error. SIGUSR1 opens it anew.",
+     .reload = Reload::live,
+     .redis_name = "logfile"},
+};
+
+constexpr ItemField<NodeConfig> kNodeFields[] = {
+    {"address", ITEM_AT(NodeConfig, address), {.kind = Kind::address, .min = 1}, "Where it listens."},
+    {"weight", ITEM_AT(NodeConfig, weight), count(0, 10'000), "Its share of the reads; 0: none."},
+    {"zone", ITEM_AT(NodeConfig, zone), kWord, "For routing.prefer."},
+};
+
+constexpr ItemField<Rule> kRuleFields[] = {
+    {"keys", ITEM_AT(Rule, keys), kText, "Pattern that all keys of the command match. Empty: any."},
+    {"commands", ITEM_AT(Rule, commands), {.kind = Kind::list, .separator = '+'}, "Names of commands. Empty: any."},
+    {"reads", ITEM_AT(Rule, reads), kReads, "As routing.reads."},
+};
+
+#undef AT
+#undef ITEM_AT
+
+/// Both names for the same place would compete for one port.
+void check_addresses(const Config& config, std::vector<Conflict>& found) {
+  std::set<std::string> taken;
+  const auto take = [&](std::string_view option, const Address& address) {
+    if (address.empty() || (address.path.empty() && address.port == 0)) return;
+    if (!taken.insert(address.text()).second) {
+      found.push_back({option, fmt::format("{} is used twice; each listening address needs its own", address.text())});
+    }
+  };
+  for (const Address& address : config.listen) take("listen", address);
+  take("service-listen", config.service_listen);
+  take("read-listen", config.read_listen);
+  take("admin", config.admin);
+  for (const NodeConfig& node : config.nodes) {
+    if (taken.contains(node.address.text())) {
+      found.push_back({"nodes", fmt::format("{} is our own address; a node is another server", node.address.text())});
+    }
+  }
+}
+
+void check_servers(const Config& config, std::vector<Conflict>& found) {
+  if (config.nodes.empty() && config.replicaof.empty()) {
+    found.push_back({"nodes",
+                     "there is no server to stand in front of; name at least one (--node HOST:PORT), or what "
+                     "to follow (--replicaof HOST:PORT)"});
+  }
+  std::set<std::string> seen;
+  for (const NodeConfig& node : config.nodes) {
+    const std::string address = node.address.text();
+    if (node.address.empty())
+      found.push_back({"nodes", "a node has no address"});
+    else if (!seen.insert(address).second)
+      found.push_back({"nodes", fmt::format("{} is named twice", address)});
+    if (!node.address.empty() && node.address == config.replicaof) {
+      found.push_back(
+          {"replicaof", fmt::format("{} is one of our nodes; only another server can be followed", address)});
+    }
+  }
+}
+
+template <class Item>
+Result<void> set_item(Item& item, const ItemField<Item>& field, std::string_view text) {
+  return read_value(field.at(item), field.type, text);
+}
+
+}  // namespace
+
+std::span<const Option> options() { return kOptions; }
+std::span<const ItemField<NodeConfig>> node_fields() { return kNodeFields; }
+std::span<const ItemField<Rule>> rule_fields() { return kRuleFields; }
+
+const Option* find_option(std::string_view name) {
+  if (name.empty()) return nullptr;
+  for (const Option& option : kOptions) {
+    if (name == option.name || name == option.redis_name || name == option.redis_alias || name == option.alias) {
+      return &option;
+    }
+  }
+  return nullptr;
+}
+
+const Option* find_redis_option(std::string_view name) {
+  if (name.empty()) return nullptr;
+  for (const Option& option : kOptions) {
+    if (iequals(name, option.redis_name) || iequals(name, option.redis_alias)) return &option;
+  }
+  return nullptr;
+}
+
+std::string did_you_mean(std::string_view name) {
+  constexpr size_t kLongestTypo = 64;  // a longer word is no typo, and comparing costs its length
+  if (name.size() > kLongestTypo) return {};
+  std::vector<std::string> names;
+  for (const Option& option : kOptions) {
+    for (const std::string_view other : {option.name, option.redis_name, option.redis_alias, option.alias}) {
+      if (!other.empty()) names.emplace_back(other);
+    }
+  }
+  const std::string best = closest(name, names);
+  return best.empty() ? std::string() : fmt::format(" (did you mean `{}`?)", best);
+}
+
+Result<void> set(Config& config, const Option& option, std::string_view text) {
+  Config changed = config;
+  auto done = read_value(option.at(changed), option.type, text);
+  if (option.planned && (!done.ok() || get(changed, option) != default_text(option))) {
+    return Error{Errc::config, "not available in this version; leave it out"};
+  }
+  RETURN_IF_ERROR(done);
+  config = std::move(changed);
+  return {};
+}
+
+Result<void> set(Config& config, std::string_view name, std::string_view text) {
+  const Option* option = find_option(name);
+  if (option == nullptr) {
+    return Error{Errc::config, fmt::format("unknown option '{}'{}", printable(name), did_you_mean(name))};
+  }
+  return set(config, *option, text);
+}
+
+Result<void> set(NodeConfig& node, const ItemField<NodeConfig>& field, std::string_view text) {
+  return set_item(node, field, text);
+}
+Result<void> set(Rule& rule, const ItemField<Rule>& field, std::string_view text) {
+  return set_item(rule, field, text);
+}
+
+// The slots of a row lead to mutable members, one lambda for reading and writing; get() only reads through them.
+std::string get(const Config& config, const Option& option) {
+  return write_value(option.at(const_cast<Config&>(config)), option.type);
+}
+
+std::string get(const Config& config, std::string_view name) {
+  const Option* option = find_option(name);
+  CHECK(option != nullptr);
+  return get(config, *option);
+}
+
+std::string get(const NodeConfig& node, const ItemField<NodeConfig>& field) {
+  return write_value(field.at(const_cast<NodeConfig&>(node)), field.type);
+}
+
+std::string get(const Rule& rule, const ItemField<Rule>& field) {
+  return write_value(field.at(const_cast<Rule&>(rule)), field.type);
+}
+
+std::string default_text(const Option& option) {
+  static const Config plain;
+  return get(plain, option);
+}
+
+std::vector<Conflict> conflicts(const Config& config) {
+  std::vector<Conflict> found;
+  if (config.listen.empty()) found.push_back({"listen", "there must be at least one address to listen on"});
+  check_addresses(config, found);
+  check_servers(config, found);
+  for (const Rule& rule : config.routing.rules) {
+    if (rule.keys.empty() && rule.commands.empty()) {
+      found.push_back({"routing.rules", "a rule without keys and commands matches everything; use routing.reads"});
+    }
+  }
+  return found;
+}
+
+std::vector<const Option*> differences(const Config& before, const Config& after) {
+  std::vector<const Option*> different;
+  for (const Option& option : kOptions) {
+    if (get(before, option) != get(after, option)) different.push_back(&option);
+  }
+  return different;
+}
+
+}  // namespace sidestream

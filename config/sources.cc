@@ -1,0 +1,131 @@
+// sources.cc: the layers, from the weakest to the strongest, then the password files, then what only shows when all
+// values are known.
+#include "config/sources.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/text.h"
+#include "config/config_file.h"
+
+namespace sidestream {
+namespace {
+
+constexpr std::string_view kPrefix = "SIDESTREAM_";
+constexpr size_t kMaxSecretBytes = 4096;
+
+void apply_environment(const Texts& environment, Loaded& loaded) {
+  std::vector<std::string> names;
+  for (const Option& option : options()) {
+    const std::string name = variable_of(option);
+    const auto found = environment.find(name);
+    if (found != environment.end()) loaded.apply(option, found->second, {Source::environment, name});
+    names.push_back(name);
+  }
+  // Others may stand there for good: Kubernetes sets SIDESTREAM_SERVICE_HOST for a service of our name.
+  for (const auto& [name, text] : environment) {
+    if (!name.starts_with(kPrefix) || std::find(names.begin(), names.end(), name) != names.end()) continue;
+    const std::string meant = name.size() > 64 ? "" : closest(name, names);
+    if (!meant.empty()) loaded.warnings.push_back(fmt::format("{} is no option and ignored; {} is one", name, meant));
+  }
+}
+
+void apply_flags(const std::vector<Flag>& flags, Loaded& loaded) {
+  for (const Flag& flag : flags) {
+    const Origin origin{Source::flag, flag.where};
+    if (const Option* option = find_option(flag.name)) {
+      loaded.apply(*option, flag.text, origin);
+    } else {
+      loaded.blame(origin, fmt::format("unknown option '{}'{}", printable(flag.name), did_you_mean(flag.name)));
+    }
+  }
+}
+
+/// What we wrote ourselves must not keep us from starting: what no longer fits is left out, with a warning.
+void apply_state(const Texts& state, Loaded& loaded) {
+  for (const auto& [name, text] : state) {
+    const Option* option = find_option(name);
+    auto done =
+        option == nullptr ? Result<void>(Error{Errc::config, "unknown option"}) : set(loaded.config, *option, text);
+    if (done.ok()) {
+      loaded.origins[option] = {Source::state, "kept from run time"};
+    } else {
+      loaded.warnings.push_back(fmt::format("kept from run time, but ignored: {}: {}", name, done.error().detail));
+    }
+  }
+}
+
+/// `requirepass` or `requirepass-file`, whichever the stronger source gave.
+void read_secret(std::string_view name, Loaded& loaded) {
+  const Option& plain = *find_option(name);
+  const Option& file = *find_option(fmt::format("{}-file", name));
+  const std::string path = get(loaded.config, file);
+  if (path.empty()) return;
+  const Origin origin = loaded.origin(file);
+  const Source other = loaded.origin(plain).source;
+  if (other > origin.source) return;
+  if (other == origin.source) {
+    return loaded.blame(origin, fmt::format("{}: {} is given as well; leave one of them out", file.name, name));
+  }
+  auto secret = read_whole_file(path, kMaxSecretBytes);
+  if (!secret.ok()) {
+    return loaded.blame(origin,
+                        fmt::format("{}: '{}' cannot be read: {}", file.name, printable(path), secret.error().detail));
+  }
+  std::string_view text = secret.value();
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  if (text.ends_with('\r')) text.remove_suffix(1);
+  if (text.empty()) return loaded.blame(origin, fmt::format("{}: '{}' is empty", file.name, printable(path)));
+  loaded.apply(plain, text, origin);
+}
+
+}  // namespace
+
+Origin Loaded::origin(const Option& option) const {
+  const auto found = origins.find(&option);
+  return found == origins.end() ? Origin{Source::preset, "default"} : found->second;
+}
+
+void Loaded::apply(const Option& option, std::string_view text, Origin origin) {
+  auto done = set(config, option, text);
+  if (!done.ok()) return blame(std::move(origin), fmt::format("{}: {}", option.name, done.error().detail));
+  origins[&option] = std::move(origin);
+}
+
+Loaded load(const Inputs& inputs) {
+  Loaded loaded;
+  if (!inputs.file.empty()) load_file(inputs.file, inputs.environment, loaded);
+  apply_environment(inputs.environment, loaded);
+  apply_flags(inputs.flags, loaded);
+  apply_state(inputs.state, loaded);
+  read_secret("masterauth", loaded);
+  read_secret("requirepass", loaded);
+  if (!loaded.problems.empty()) return loaded;  // of half a configuration they would be misleading
+  for (const Conflict& conflict : conflicts(loaded.config)) {
+    Origin origin = loaded.origin(*find_option(conflict.option));
+    if (origin.source == Source::preset) origin.where = inputs.file.empty() ? "configuration" : inputs.file + ":1:1";
+    loaded.blame(std::move(origin), fmt::format("{}: {}", conflict.option, conflict.text));
+  }
+  return loaded;
+}
+
+std::string variable_of(const Option& option) {
+  std::string name = to_upper(option.name);
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  return std::string(kPrefix) + name;
+}
+
+Texts process_environment() {
+  Texts texts;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view line = *entry;
+    const size_t equals = line.find('=');
+    if (equals != std::string_view::npos) texts.emplace(line.substr(0, equals), line.substr(equals + 1));
+  }
+  return texts;
+}
+
+}  // namespace sidestream

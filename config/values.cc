@@ -1,0 +1,286 @@
+// values.cc: one small reader and writer per type of slot; std::visit picks it.
+#include "config/values.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/text.h"
+
+namespace sidestream {
+namespace {
+
+constexpr std::string_view kPolicies = "fresh|bounded|eventual|primary";
+
+Error refuse(const Type& type, std::string_view text) {
+  return {Errc::config, fmt::format("wanted {}, not '{}'", wanted(type), printable(text))};
+}
+
+std::string number_text(Kind kind, int64_t number) {
+  if (kind != Kind::milliseconds) return std::to_string(number);
+  return number % 1000 == 0 ? fmt::format("{}s", number / 1000) : fmt::format("{}ms", number);
+}
+
+std::optional<int64_t> parse_number(Kind kind, std::string_view text) {
+  if (kind == Kind::bytes) return parse_bytes(text);
+  if (kind == Kind::milliseconds) return parse_duration_ms(text, 1000);
+  if (kind != Kind::seconds) return parse_int(text);
+  const auto ms = parse_duration_ms(text, 1000);
+  if (!ms || *ms % 1000 != 0) return std::nullopt;
+  return *ms / 1000;
+}
+
+/// "any|local|zone:NAME" against "zone:a".
+bool is_choice(std::string_view choices, std::string_view text) {
+  for (const std::string& choice : split(choices, '|')) {
+    const size_t colon = choice.find(':');
+    if (colon == std::string::npos) {
+      if (choice == text) return true;
+    } else if (text.starts_with(choice.substr(0, colon + 1))) {
+      const std::string_view rest = text.substr(colon + 1);
+      return choice.ends_with('N') ? parse_int(rest).value_or(0) > 0 : !rest.empty();
+    }
+  }
+  return false;
+}
+
+bool is_word(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return c > ' ' && c != 0x7f && std::string_view(",;=+").find(c) == std::string_view::npos;
+  });
+}
+
+bool fits(const Type& type, std::string_view text) {
+  if (static_cast<int64_t>(text.size()) < type.min) return false;
+  if (type.kind == Kind::choice) return is_choice(type.choices, text);
+  if (type.kind == Kind::word) return is_word(text);
+  return type.kind != Kind::path || text.find('\0') == std::string_view::npos;
+}
+
+Result<Address> read_address(const Type& type, std::string_view text) {
+  auto address = parse_address(text);
+  if (address.ok() && address.value().path.empty() && address.value().port < type.min) {
+    return Error{Errc::config, fmt::format("'{}' has no port to connect to", printable(text))};
+  }
+  return address;
+}
+
+std::string address_text(const Type& type, const Address& address) {
+  if (address.empty()) return {};
+  if (type.kind != Kind::peer || !address.path.empty()) return address.text();
+  return fmt::format("{} {}", address.host, address.port);
+}
+
+std::span<const ItemField<NodeConfig>> fields_of(const NodeConfig&) { return node_fields(); }
+std::span<const ItemField<Rule>> fields_of(const Rule&) { return rule_fields(); }
+
+template <class Item>
+Result<void> read_field(Item& item, std::string_view text) {
+  const auto fields = fields_of(item);
+  const size_t equals = text.find('=');
+  // The first field is what an item is about: its name may be left out.
+  const std::string_view name = equals == std::string_view::npos ? fields[0].name : trim(text.substr(0, equals));
+  for (const auto& field : fields) {
+    if (field.name != name) continue;
+    auto done = set(item, field, equals == std::string_view::npos ? text : text.substr(equals + 1));
+    if (done.ok()) return done;
+    return Error{Errc::config, fmt::format("{}: {}", name, done.error().detail)};
+  }
+  return Error{Errc::config, fmt::format("'{}' is no field here", printable(name))};
+}
+
+/// Texts that are not there at all make no items: an empty text is an empty list.
+std::vector<std::string> parts(std::string_view text, char separator) {
+  if (trim(text).empty()) return {};
+  std::vector<std::string> out = split(text, separator);
+  for (std::string& part : out) part = trim(part);
+  return out;
+}
+
+template <class Item>
+Result<void> read_items(std::vector<Item>& items, std::string_view text) {
+  std::vector<Item> read;
+  for (const std::string& part : parts(text, ',')) {
+    Item& item = read.emplace_back();
+    for (const std::string& field : split(part, ';')) {
+      auto done = read_field(item, trim(field));
+      RETURN_IF_ERROR(done);
+    }
+  }
+  items = std::move(read);
+  return {};
+}
+
+template <class Item>
+std::string items_text(const std::vector<Item>& items) {
+  std::string out;
+  const Item plain{};
+  for (const Item& item : items) {
+    if (!out.empty()) out += ',';
+    std::string line;
+    for (const auto& field : fields_of(item)) {
+      const std::string text = get(item, field);
+      if (text != get(plain, field)) line += fmt::format("{}{}={}", line.empty() ? "" : ";", field.name, text);
+    }
+    out += line.empty() ? fmt::format("{}=", fields_of(item)[0].name) : line;
+  }
+  return out;
+}
+
+struct Reader {
+  const Type& type;
+  std::string_view text;
+
+  Result<void> operator()(std::monostate) const {
+    if (trim(text).empty()) return {};
+    return refuse(type, text);
+  }
+  Result<void> operator()(bool* value) const {
+    if (text != "yes" && text != "no" && text != "true" && text != "false") return refuse(type, text);
+    *value = text == "yes" || text == "true";
+    return {};
+  }
+  Result<void> operator()(int64_t* value) const {
+    const auto number = parse_number(type.kind, text);
+    if (!number || *number < type.min || *number > type.max) return refuse(type, text);
+    *value = *number;
+    return {};
+  }
+  Result<void> operator()(std::string* value) const {
+    if (!fits(type, text)) return refuse(type, text);
+    *value = text;
+    return {};
+  }
+  Result<void> operator()(ReadPolicy* value) const {
+    const auto policy = parse_read_policy(text);
+    RETURN_IF_ERROR(policy);
+    *value = policy.value();
+    return {};
+  }
+  Result<void> operator()(Address* value) const {
+    if (trim(text).empty() || (type.kind == Kind::peer && iequals(trim(text), "no one"))) {
+      *value = {};
+      return {};
+    }
+    auto address = read_address(type, text);
+    RETURN_IF_ERROR(address);
+    *value = std::move(address).value();
+    return {};
+  }
+  Result<void> operator()(std::vector<Address>* value) const {
+    std::vector<Address> read;
+    for (const std::string& part : parts(text, type.separator)) {
+      auto address = read_address(type, part);
+      RETURN_IF_ERROR(address);
+      read.push_back(std::move(address).value());
+    }
+    *value = std::move(read);
+    return {};
+  }
+  Result<void> operator()(std::vector<std::string>* value) const {
+    std::vector<std::string> read;
+    for (const std::string& part : parts(text, type.separator)) {
+      if (part.empty() || !is_word(part)) return refuse(type, text);
+      read.push_back(to_upper(part));
+    }
+    *value = std::move(read);
+    return {};
+  }
+  template <class Item>
+  Result<void> operator()(std::vector<Item>* value) const {
+    return read_items(*value, text);
+  }
+};
+
+struct Writer {
+  const Type& type;
+
+  std::string operator()(std::monostate) const { return {}; }
+  std::string operator()(const bool* value) const { return *value ? "yes" : "no"; }
+  std::string operator()(const int64_t* value) const { return number_text(type.kind, *value); }
+  std::string operator()(const std::string* value) const { return *value; }
+  std::string operator()(const ReadPolicy* value) const { return std::string(name_of(*value)); }
+  std::string operator()(const Address* value) const { return address_text(type, *value); }
+  std::string operator()(const std::vector<Address>* value) const {
+    std::vector<std::string> texts;
+    for (const Address& address : *value) texts.push_back(address.text());
+    return fmt::format("{}", fmt::join(texts, std::string(1, type.separator)));
+  }
+  std::string operator()(const std::vector<std::string>* value) const {
+    return fmt::format("{}", fmt::join(*value, std::string(1, type.separator)));
+  }
+  template <class Item>
+  std::string operator()(const std::vector<Item>* value) const {
+    return items_text(*value);
+  }
+};
+
+/// "from 1 to 64", "at least 0": the bounds that are worth saying.
+std::string range_text(const Type& type) {
+  const std::string low = number_text(type.kind, type.min);
+  if (type.max >= INT32_MAX) return fmt::format("of at least {}", low);
+  return fmt::format("from {} to {}", low, number_text(type.kind, type.max));
+}
+
+}  // namespace
+
+Result<void> read_value(const Slot& slot, const Type& type, std::string_view text) {
+  return std::visit(Reader{type, text}, slot);
+}
+
+std::string write_value(const Slot& slot, const Type& type) { return std::visit(Writer{type}, slot); }
+
+std::string wanted(const Type& type) {
+  switch (type.kind) {
+    case Kind::flag:
+      return "yes or no";
+    case Kind::integer:
+      return "a number " + range_text(type);
+    case Kind::bytes:
+      return fmt::format("a size such as 64mb, {}", range_text(type));
+    case Kind::seconds:
+      return fmt::format("whole seconds such as 60, 60s or 2m, {}", range_text(type));
+    case Kind::milliseconds:
+      return fmt::format("a time such as 250ms, 5s or 2m, {}", range_text(type));
+    case Kind::text:
+      return "a text";
+    case Kind::word:
+      return "a name without blanks and , ; = +";
+    case Kind::choice:
+      return fmt::format("one of {}", fmt::join(split(type.choices, '|'), ", "));
+    case Kind::path:
+      return "a path";
+    case Kind::address:
+      return "HOST:PORT, [IPV6]:PORT or unix:/PATH";
+    case Kind::peer:
+      return "HOST:PORT or 'HOST PORT'";
+    case Kind::list:
+      return "a list";
+    case Kind::items:
+      return "a list of mappings";
+  }
+  return {};
+}
+
+std::string_view name_of(ReadPolicy policy) {
+  switch (policy) {
+    case ReadPolicy::fresh:
+      return "fresh";
+    case ReadPolicy::bounded:
+      return "bounded";
+    case ReadPolicy::eventual:
+      return "eventual";
+    case ReadPolicy::primary:
+      return "primary";
+  }
+  return {};
+}
+
+Result<ReadPolicy> parse_read_policy(std::string_view name) {
+  for (const ReadPolicy policy : {ReadPolicy::fresh, ReadPolicy::bounded, ReadPolicy::eventual, ReadPolicy::primary}) {
+    if (iequals(name, name_of(policy))) return policy;
+  }
+  return refuse({.kind = Kind::choice, .choices = kPolicies}, name);
+}
+
+}  // namespace sidestream

@@ -1,0 +1,13 @@
+// values.h: between texts and the members of Config, by kind; the bottom half of the option table (options.h).
+//
+// Failure modes: a text that does not fit is Errc::config with what is wanted; the slot is then unchanged.
+#pragma once
+
+#include "config/options.h"
+
+namespace sidestream {
+
+Result<void> read_value(const Slot& slot, const Type& type, std::string_view text);
+std::string write_value(const Slot& slot, const Type& type);
+
+}  // namespace sidestream
