@@ -137,8 +137,9 @@ bool match_class(std::string_view& pattern, char c, bool ignore_case) {
       found |= fold(pattern[1]) == fold(c);
       pattern.remove_prefix(2);
     } else if (pattern.size() >= 3 && pattern[1] == '-') {
-      const auto [low, high] = std::minmax(fold(pattern[0]), fold(pattern[2]));
-      found |= fold(c) >= low && fold(c) <= high;
+      const char from = fold(pattern[0]);
+      const char to = fold(pattern[2]);
+      found |= fold(c) >= std::min(from, to) && fold(c) <= std::max(from, to);
       pattern.remove_prefix(3);
     } else {
       found |= fold(pattern[0]) == fold(c);
@@ -238,8 +239,9 @@ std::string Address::text() const {
 
 Result<Address> parse_address(std::string_view text) {
   const auto refuse = [&](const char* why) {
-    return Error{Errc::config, "'" + std::string(text) + "' is not an address: " + why +
-                                   " (wanted HOST:PORT, [IPV6]:PORT or unix:/PATH)"};
+    std::string detail = "'";  // one piece after the other: g++ 12 warns wrongly of `"'" + string` at -O3
+    detail.append(text).append("' is not an address: ").append(why);
+    return Error{Errc::config, detail + " (wanted HOST:PORT, [IPV6]:PORT or unix:/PATH)"};
   };
   Address address;
   std::string_view rest = trim(text);

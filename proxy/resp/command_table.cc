@@ -57,14 +57,13 @@ struct OwnCommand {
 
 // Present even while no node answers: Sentinel and operators need them most then. Arities of 7.0.
 constexpr OwnCommand kOwnCommands[] = {
-    {"sidestream", -2}, {"info", -1},      {"role", 1},         {"config", -2},     {"replicaof", 3},
-    {"slaveof", 3},     {"failover", -1},  {"wait", 3},         {"replconf", -1},   {"psync", -3},
-    {"sync", 1},        {"shutdown", -1},  {"readonly", 1},     {"readwrite", 1},   {"asking", 1},
-    {"cluster", -2},    {"auth", -2},      {"hello", -1},       {"select", 2},      {"quit", -1},
-    {"reset", 1},       {"client", -2},    {"ping", -1},        {"echo", 2},        {"multi", 1},
-    {"exec", 1},        {"discard", 1},    {"watch", -2},       {"unwatch", 1},     {"subscribe", -2},
-    {"unsubscribe", -1}, {"psubscribe", -2}, {"punsubscribe", -1}, {"publish", 3},  {"monitor", 1},
-    {"command", -1},    {"script", -2},
+    {"sidestream", -2},  {"info", -1},       {"role", 1},          {"config", -2},  {"replicaof", 3}, {"slaveof", 3},
+    {"failover", -1},    {"wait", 3},        {"replconf", -1},     {"psync", -3},   {"sync", 1},      {"shutdown", -1},
+    {"readonly", 1},     {"readwrite", 1},   {"asking", 1},        {"cluster", -2}, {"auth", -2},     {"hello", -1},
+    {"select", 2},       {"quit", -1},       {"reset", 1},         {"client", -2},  {"ping", -1},     {"echo", 2},
+    {"multi", 1},        {"exec", 1},        {"discard", 1},       {"watch", -2},   {"unwatch", 1},   {"subscribe", -2},
+    {"unsubscribe", -1}, {"psubscribe", -2}, {"punsubscribe", -1}, {"publish", 3},  {"monitor", 1},   {"command", -1},
+    {"script", -2},
 };
 
 KeyRange keys_at(int first, int last = 0, int step = 1) {
@@ -342,8 +341,8 @@ bool NameEqual::operator()(std::string_view a, std::string_view b) const {
 
 std::string_view class_name(CommandClass cls) {
   static constexpr std::array<std::string_view, 13> kNames{
-      "read",    "read_primary", "write",   "script", "blocking", "transaction",     "subscribe",
-      "monitor", "session",      "local",   "scan",   "private_primary", "pin"};
+      "read",    "read_primary", "write", "script", "blocking",        "transaction", "subscribe",
+      "monitor", "session",      "local", "scan",   "private_primary", "pin"};
   return kNames[static_cast<size_t>(cls)];
 }
 

@@ -1,5 +1,5 @@
-// command_table.h: what a command does and where its keys stand, learnt from the node's own COMMAND reply (modules included),
-// corrected where the flags mislead (PFCOUNT is flagged readonly and writes; EVAL is flagged nothing).
+// command_table.h: what a command does and where its keys stand, learnt from the node's own COMMAND reply (modules
+// included), corrected where the flags mislead (PFCOUNT is flagged readonly and writes; EVAL is flagged nothing).
 //
 // Happy path: find(args) gives the entry of the command or subcommand; for_each_key() gives the key positions.
 // Failure modes: an unknown command gives nullptr (the session answers or pins the client to the primary);
@@ -45,12 +45,12 @@ struct KeyRange {  // old style: first/last/step, or one key spec
   enum class Begin : uint8_t { index, keyword };
   enum class Find : uint8_t { range, keynum };
   Begin begin = Begin::index;
-  int index = 0;        // of the first key, or where the search for the keyword starts (negative: from the end, backwards)
+  int index = 0;  // of the first key, or where the search for the keyword starts (negative: from the end, backwards)
   std::string keyword;  // keys start behind it; it may be missing
   Find find = Find::range;
-  int last = 0;   // range: relative to begin; -1 the last argument, -2 the one before
-  int step = 1;   // from key to key
-  int limit = 0;  // range with a negative last: 2 means the first half of the rest, ...
+  int last = 0;                         // range: relative to begin; -1 the last argument, -2 the one before
+  int step = 1;                         // from key to key
+  int limit = 0;                        // range with a negative last: 2 means the first half of the rest, ...
   int keynum_index = 0, first_key = 1;  // keynum: relative to begin
 };
 
@@ -89,9 +89,8 @@ class KeyVisitor {
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, KeyVisitor>)
   KeyVisitor(F&& visit)  // NOLINT(google-explicit-constructor)
-      : object_(const_cast<void*>(static_cast<const void*>(&visit))), call_([](void* object, std::string_view key) {
-          (*static_cast<std::remove_reference_t<F>*>(object))(key);
-        }) {}
+      : object_(const_cast<void*>(static_cast<const void*>(&visit))),
+        call_([](void* object, std::string_view key) { (*static_cast<std::remove_reference_t<F>*>(object))(key); }) {}
   void operator()(std::string_view key) const { call_(object_, key); }
 
  private:
@@ -118,7 +117,8 @@ class CommandTable {
   /// Whether a request of `count` arguments, name included, has the right number.
   bool arity_fits(const CommandEntry& entry, size_t count) const;
 
-  /// Calls `visit` for each key of the request; possibly for a few arguments more, never for fewer unless it says unknown.
+  /// Calls `visit` for each key of the request; possibly for a few arguments more, never for fewer unless it says
+  /// unknown.
   static Keys for_each_key(const CommandEntry& entry, std::span<const std::string_view> args, KeyVisitor visit);
 
  private:

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "common/text.h"
 
@@ -19,14 +20,12 @@ constexpr size_t kNumberBytesMax = 32;        // a line that holds a count or a 
 enum class Frame { line, bulk, aggregate, pairs, attribute, unknown };
 
 Frame frame_of(char type) {
-  switch (type) {
-    case '+': case '-': case ':': case '_': case ',': case '#': case '(': return Frame::line;
-    case '$': case '=': case '!': return Frame::bulk;
-    case '*': case '~': case '>': return Frame::aggregate;
-    case '%': return Frame::pairs;
-    case '|': return Frame::attribute;
-    default: return Frame::unknown;
-  }
+  const auto one_of = [type](std::string_view types) { return types.find(type) != std::string_view::npos; };
+  if (one_of("+-:_,#(")) return Frame::line;
+  if (one_of("$=!")) return Frame::bulk;
+  if (one_of("*~>")) return Frame::aggregate;
+  if (type == '%') return Frame::pairs;
+  return type == '|' ? Frame::attribute : Frame::unknown;
 }
 
 }  // namespace
@@ -73,16 +72,21 @@ ReplyScanner::State ReplyScanner::scan_one(std::string_view bytes) {
 
 namespace {
 
+Value::Type type_of(const redisReply& reply) {
+  static constexpr std::pair<int, Value::Type> kTypes[] = {
+      {REDIS_REPLY_STATUS, Value::Type::simple}, {REDIS_REPLY_ERROR, Value::Type::error},
+      {REDIS_REPLY_STRING, Value::Type::bulk},   {REDIS_REPLY_INTEGER, Value::Type::integer},
+      {REDIS_REPLY_ARRAY, Value::Type::array},   {REDIS_REPLY_NIL, Value::Type::nil}};
+  for (const auto& [theirs, ours] : kTypes) {
+    if (theirs == reply.type) return ours;
+  }
+  return Value::Type::nil;
+}
+
+/// Recursion is as deep as hiredis' reader goes.
 Value value_from(const redisReply& reply) {
   Value value;
-  switch (reply.type) {
-    case REDIS_REPLY_STATUS: value.type = Value::Type::simple; break;
-    case REDIS_REPLY_ERROR: value.type = Value::Type::error; break;
-    case REDIS_REPLY_STRING: value.type = Value::Type::bulk; break;
-    case REDIS_REPLY_INTEGER: value.type = Value::Type::integer; break;
-    case REDIS_REPLY_ARRAY: value.type = Value::Type::array; break;
-    default: return value;
-  }
+  value.type = type_of(reply);
   if (value.is_text() || value.is_error()) value.text.assign(reply.str, static_cast<size_t>(reply.len));
   if (value.type == Value::Type::integer) value.integer = reply.integer;
   if (value.type == Value::Type::array) {

@@ -10,14 +10,14 @@
 namespace sidestream::resp {
 namespace {
 
-constexpr size_t kLineBytesMax = 64 * 1024;      // PROTO_INLINE_MAX_SIZE
-constexpr size_t kArgumentsKept = 1024;          // room that a parser keeps after a larger request
-constexpr int64_t kStrangerArgumentsMax = 10;    // before authentication
+constexpr size_t kLineBytesMax = 64 * 1024;    // PROTO_INLINE_MAX_SIZE
+constexpr size_t kArgumentsKept = 1024;        // room that a parser keeps after a larger request
+constexpr int64_t kStrangerArgumentsMax = 10;  // before authentication
 constexpr int64_t kStrangerBulkBytesMax = 16384;
 
 template <class T>
 void clear_and_trim(std::vector<T>& items) {
-  if (items.capacity() > kArgumentsKept) items = {};
+  if (items.capacity() > kArgumentsKept) items = std::vector<T>();  // `= {}` would keep the room
   items.clear();
 }
 
@@ -41,16 +41,12 @@ char take_escaped(std::string_view& line) {
     line.remove_prefix(4);
     return static_cast<char>(value);
   }
-  const char escaped = line[1];
+  static constexpr std::string_view kNames = "nrtba";
+  static constexpr std::string_view kBytes = "\n\r\t\b\a";
+  const size_t known = kNames.find(line[1]);
+  const char escaped = known == std::string_view::npos ? line[1] : kBytes[known];
   line.remove_prefix(2);
-  switch (escaped) {
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    case 'b': return '\b';
-    case 'a': return '\a';
-    default: return escaped;
-  }
+  return escaped;
 }
 
 /// Takes a quoted part, quotes included. False: it does not end, or something is glued to its end.
@@ -73,7 +69,8 @@ bool take_quoted(std::string_view& line, std::string& out) {
 
 /// Takes one word, appending its plain form to `out`. False: unbalanced quotes.
 bool take_word(std::string_view& line, std::string& out) {
-  while (!line.empty() && !is_blank(line[0])) {
+  static constexpr std::string_view kEnds = " \t\r";  // fewer than are skipped in front of a word: so does stock
+  while (!line.empty() && kEnds.find(line[0]) == std::string_view::npos) {
     if (line[0] == '"' || line[0] == '\'') return take_quoted(line, out);
     out += line[0];
     line.remove_prefix(1);
