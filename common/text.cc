@@ -239,9 +239,8 @@ std::string Address::text() const {
 
 Result<Address> parse_address(std::string_view text) {
   const auto refuse = [&](const char* why) {
-    std::string detail = "'";  // one piece after the other: g++ 12 warns wrongly of `"'" + string` at -O3
-    detail.append(text).append("' is not an address: ").append(why);
-    return Error{Errc::config, detail + " (wanted HOST:PORT, [IPV6]:PORT or unix:/PATH)"};
+    return Error{Errc::config, "'" + std::string(text) + "' is not an address: " + why +
+                                   " (wanted HOST:PORT, [IPV6]:PORT or unix:/PATH)"};
   };
   Address address;
   std::string_view rest = trim(text);
