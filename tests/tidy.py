@@ -165,7 +165,7 @@ def check_options_documented(tree: Tree) -> Findings:
         yield Finding("config/options.cc", 1, f"only {len(rows)} options recognised; has the table another form?")
     for name in rows:
         leaf = re.escape(name.split(".")[-1])
-        if not re.search(rf"^[ #-]*{leaf}:", tree.get("config/sidestream.yaml", ""), re.M):
+        if not re.search(rf"^[ #-]*{leaf}:|`{leaf}`", tree.get("config/sidestream.yaml", ""), re.M):
             yield Finding("config/sidestream.yaml", 1, f"option {name} is missing")
         if f"`{name}`" not in tree.get("config/README.md", ""):
             yield Finding("config/README.md", 1, f"option {name} is missing")
