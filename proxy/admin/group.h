@@ -1,0 +1,81 @@
+// group.h: what the admin room may ask of the instance, and what it may have it do. The instance implements it; commands,
+// HTTP and status are written against it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/byte_stream.h"
+#include "common/task.h"
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/replication/relay.h"
+#include "proxy/resp/reply.h"
+#include "proxy/routing/plane.h"
+
+namespace sidestream::admin {
+
+/// One configured node as people want to see it.
+struct NodeFacts {
+  std::string address;
+  bool is_primary = false;
+  std::string state;        // online, syncing, loading, down, foreign, waiting
+  std::string trouble;      // why it is not online, in words; empty if it is
+  ReplOffset offset;
+  int64_t lag_bytes = 0;
+  int64_t lag_ms = 0;
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+};
+
+struct Readiness {
+  bool ready = false;
+  /// name, whether it holds, and why not
+  struct Check {
+    std::string name;
+    bool holds = false;
+    std::string reason;
+  };
+  std::vector<Check> checks;
+};
+
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  virtual World& world() = 0;
+  virtual Config& config() = 0;
+  virtual replication::Relay& relay() = 0;
+  virtual routing::Plane& plane() = 0;
+  virtual const std::string& run_id() const = 0;
+  virtual int64_t started_at_ms() const = 0;     // of the monotonic clock
+  virtual int node_port() const = 0;             // the first address of `listen`, as bound
+
+  /// Whether the instance presents itself as a primary.
+  virtual bool is_primary() const = 0;
+  /// Whom the instance follows; nothing on a primary.
+  virtual std::optional<Address> master() const = 0;
+  virtual std::vector<NodeFacts> nodes() const = 0;
+  /// What an operator should know now, in words; empty when all is well.
+  virtual std::string trouble() const = 0;
+  virtual Readiness readiness() const = 0;
+
+  /// REPLICAOF: follow `master`, or with nothing become a primary. Errc::refused says why not; then nothing changed.
+  virtual Task<Result<void>> change_role(std::optional<Address> master) = 0;
+  /// INFO of the lead node: fetched now if it answers quickly, else its last words; empty if it was never heard.
+  virtual Task<std::string> lead_info(bool everything) = 0;
+  /// One command to the lead node, or to every node (the first error wins).
+  virtual Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) = 0;
+  virtual Task<Result<resp::Value>> ask_all(std::vector<std::string> args) = 0;
+  /// Has the primary ask its replicas for acknowledgements now; they arrive through the relay.
+  virtual void request_acks() = 0;
+  /// A live option changed its value.
+  virtual void option_changed(std::string_view name) = 0;
+  /// Remembers options that were changed at run time, for the next start. Errc::io.
+  virtual Task<Result<void>> save_state() = 0;
+  virtual void drain() = 0;
+};
+
+}  // namespace sidestream::admin

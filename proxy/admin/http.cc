@@ -1,0 +1,153 @@
+// http.cc: http_parser over a byte stream.
+#include "proxy/admin/http.h"
+
+#include <http_parser.h>
+
+#include <array>
+
+#include "common/log.h"
+#include "common/signal.h"
+
+namespace sidestream::admin {
+namespace {
+
+constexpr int kConnectionsMax = 64;
+constexpr int64_t kIdleMs = 10'000;
+constexpr size_t kHeaderBytesMax = 8 * 1024;
+constexpr uint64_t kBodyBytesMax = 64 * 1024;
+
+const char* reason(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 202: return "Accepted";
+    case 400: return "Bad Request";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 413: return "Payload Too Large";
+    case 431: return "Request Header Fields Too Large";
+    case 503: return "Service Unavailable";
+    default: return "Error";
+  }
+}
+
+std::string render(const HttpReply& reply, bool keep_alive, bool head_only) {
+  std::string out = "HTTP/1.1 " + std::to_string(reply.status) + " " + reason(reply.status) + "\r\n";
+  out += "Content-Type: " + reply.type + "\r\nContent-Length: " + std::to_string(reply.body.size()) + "\r\n";
+  out += "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+  if (!reply.allow.empty()) out += "Allow: " + reply.allow + "\r\n";
+  out += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
+  if (!head_only) out += reply.body;
+  return out;
+}
+
+/// One connection's parser and the request it is gathering.
+struct Exchange {
+  explicit Exchange(std::string peer_address) {
+    http_parser_init(&parser, HTTP_REQUEST);
+    parser.data = this;
+    request.peer = std::move(peer_address);
+  }
+  static Exchange& of(http_parser* parser) { return *static_cast<Exchange*>(parser->data); }
+
+  static const http_parser_settings& settings() {
+    static const http_parser_settings kSettings = [] {
+      http_parser_settings made;
+      http_parser_settings_init(&made);
+      made.on_message_begin = [](http_parser* p) { return of(p).url.clear(), 0; };
+      made.on_url = [](http_parser* p, const char* at, size_t n) { return of(p).url.append(at, n), 0; };
+      made.on_body = [](http_parser* p, const char*, size_t n) {
+        of(p).body_bytes += n;
+        return of(p).body_bytes > kBodyBytesMax ? 1 : 0;
+      };
+      made.on_message_complete = [](http_parser* p) {
+        of(p).complete = true;
+        http_parser_pause(p, 1);
+        return 0;
+      };
+      return made;
+    }();
+    return kSettings;
+  }
+
+  /// Parses from the front of `bytes`, at most one request; false when it is malformed.
+  bool feed(std::string& bytes) {
+    const size_t used = http_parser_execute(&parser, &settings(), bytes.data(), bytes.size());
+    bytes.erase(0, used);
+    header_bytes = complete ? 0 : header_bytes + used;
+    if (!complete) return HTTP_PARSER_ERRNO(&parser) == HPE_OK && header_bytes <= kHeaderBytesMax + kBodyBytesMax;
+    http_parser_pause(&parser, 0);
+    request.method = http_method_str(static_cast<http_method>(parser.method));
+    const size_t mark = url.find('?');
+    request.path = url.substr(0, mark);
+    request.query = mark == std::string::npos ? "" : url.substr(mark + 1);
+    return true;
+  }
+
+  http_parser parser{};
+  HttpRequest request;
+  std::string url;
+  size_t header_bytes = 0;
+  uint64_t body_bytes = 0;
+  bool complete = false;
+};
+
+}  // namespace
+
+HttpServer::HttpServer(World& world, Route route) : world_(world), route_(std::move(route)) {}
+
+void HttpServer::serve(std::unique_ptr<Listener> listener) {
+  listener_ = std::move(listener);
+  tasks_.add(accept_loop());
+}
+
+Task<void> HttpServer::accept_loop() {
+  for (;;) {
+    auto stream = co_await listener_->accept();
+    if (!stream.ok()) {
+      co_await world_.clock.sleep(100);
+      continue;
+    }
+    if (connections_ < kConnectionsMax) tasks_.add(bounded(std::move(stream).value()));
+  }
+}
+
+Task<void> HttpServer::bounded(std::unique_ptr<ByteStream> stream) {
+  ++connections_;
+  co_await converse(std::move(stream));
+  --connections_;
+}
+
+namespace {
+Task<Result<size_t>> read_some(ByteStream& stream, std::span<char> into) { co_return co_await stream.read(into); }
+}  // namespace
+
+Task<void> HttpServer::converse(std::unique_ptr<ByteStream> stream) {
+  Exchange exchange(stream->peer());
+  std::array<char, 4096> chunk;
+  std::string bytes;
+  for (;;) {
+    if (!exchange.feed(bytes)) {
+      HttpReply bad;
+      bad.status = exchange.body_bytes > kBodyBytesMax ? 413 : 400;
+      stream->write(render(bad, false, false));
+      co_return;
+    }
+    if (exchange.complete) {
+      const bool keep_alive = http_should_keep_alive(&exchange.parser) != 0;
+      const bool head = exchange.request.method == "HEAD";
+      if (head) exchange.request.method = "GET";
+      stream->write(render(route_(exchange.request), keep_alive, head));
+      exchange.complete = false;
+      exchange.body_bytes = 0;
+      auto sent = co_await stream->drained();
+      if (!keep_alive || !sent.ok()) co_return;
+      if (!bytes.empty()) continue;
+    }
+    auto n = co_await with_timeout(world_.clock, kIdleMs, "http", read_some(*stream, chunk));
+    if (!n.ok() || n.value() == 0) co_return;
+    bytes.append(chunk.data(), n.value());
+  }
+}
+
+}  // namespace sidestream::admin

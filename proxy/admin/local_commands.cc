@@ -1,0 +1,260 @@
+// local_commands.cc: see local_commands.h.
+#include "proxy/admin/local_commands.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "config/options.h"
+#include "proxy/admin/info.h"
+#include "proxy/admin/status.h"
+#include "proxy/resp/writer.h"
+
+namespace sidestream::admin {
+namespace {
+
+constexpr int64_t kAckRequestEveryMs = 500;
+
+std::string error(std::string_view text) {
+  std::string out;
+  resp::append_error(out, text);
+  return out;
+}
+
+std::string simple(std::string_view text) {
+  std::string out;
+  resp::append_simple(out, text);
+  return out;
+}
+
+constexpr std::string_view kWaitOnReplica =
+    "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured "
+    "to be writable (which is not the default) writes to replicas are just local and are not propagated.";
+
+constexpr std::string_view kHelp[] = {
+    "SIDESTREAM <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "STATUS",
+    "    The state of the instance as JSON, as at /api/v1/status.",
+    "NODES",
+    "    One line a node: address, role, state, offset, lag.",
+    "EXPLAIN <command> [<arg> ...]",
+    "    Where that command would go now, and why. It is not run.",
+    "READS <fresh|bounded|eventual|primary>",
+    "    The read policy of this connection.",
+    "DRAIN",
+    "    Stop accepting clients, finish what is in flight, and exit.",
+    "HELP",
+    "    Print this help.",
+};
+
+/// Refusals for what a proxy must not pass on.
+std::optional<std::string> refusal(std::string_view command) {
+  if (command == "shutdown") {
+    return error("ERR SHUTDOWN is not passed on: stop this instance with SIGTERM (or SIDESTREAM DRAIN), and a node on its own port");
+  }
+  if (command == "failover") {
+    return error("ERR FAILOVER is not available in this version: promote with REPLICAOF NO ONE on the instance in front of the replica");
+  }
+  if (command == "module") return error("ERR MODULE LOAD and UNLOAD are not passed on: use the node's own port");
+  if (command == "waitaof") {
+    return error("ERR WAITAOF is not available through this instance: use WAIT, which counts replicas that applied the write");
+  }
+  if (command == "readonly" || command == "readwrite" || command == "asking" || command == "cluster") {
+    return error("ERR This instance has cluster support disabled");
+  }
+  return std::nullopt;
+}
+
+std::string unknown_command(std::span<const std::string_view> args) {
+  std::string text = "ERR unknown command '" + std::string(args[0].substr(0, 128)) + "', with args beginning with: ";
+  size_t room = 128;
+  for (size_t i = 1; i < args.size() && room > 0; ++i) {
+    const auto part = args[i].substr(0, room);
+    text += "'" + std::string(part) + "' ";
+    room -= part.size();
+  }
+  return error(text);
+}
+
+}  // namespace
+
+LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
+  commands_ = {{"info", &LocalCommands::info},           {"wait", &LocalCommands::wait},
+               {"role", &LocalCommands::role},           {"replicaof", &LocalCommands::replicaof},
+               {"slaveof", &LocalCommands::replicaof},   {"config", &LocalCommands::config},
+               {"sidestream", &LocalCommands::sidestream}};
+}
+
+std::optional<std::string> LocalCommands::at_once(routing::ClientSession& session,
+                                                  std::span<const std::string_view> args) {
+  const std::string name = to_lower(args[0]);
+  if (name == "sentinel") return unknown_command(args);
+  if (auto refused = refusal(name)) return refused;
+  // An instance that follows us fences its reads with ROLE behind its writes: such a ROLE must ask the primary.
+  if (name == "role" && !session.has_written()) return role_reply(replication_facts(group_, session.face()));
+  if (name == "info") {
+    const std::vector<std::string> sections(args.begin() + 1, args.end());
+    if (!parse_sections(sections).only_ours()) return std::nullopt;
+    std::string out;
+    resp::append_text(out, full_info(sections, session.face(), ""), session.protocol());
+    return out;
+  }
+  return std::nullopt;
+}
+
+Task<std::string> LocalCommands::answer(routing::ClientSession& session, std::vector<std::string> args) {
+  const std::string name = to_lower(args[0]);
+  const auto found = commands_.find(name);
+  if (found == commands_.end()) {
+    const std::vector<std::string_view> views(args.begin(), args.end());
+    co_return unknown_command(views);
+  }
+  const Command command = found->second;
+  co_return co_await (this->*command)(session, std::move(args));
+}
+
+Task<std::string> LocalCommands::role(routing::ClientSession& session, std::vector<std::string>) {
+  ReplicationFacts facts = replication_facts(group_, session.face());
+  auto fence = co_await group_.plane().fence(session);
+  if (fence.ok()) {
+    facts.offset = std::max(facts.offset, fence.value().value);
+    facts.applied_offset = std::max(facts.applied_offset, fence.value().value);
+  }
+  co_return role_reply(facts);
+}
+
+std::string LocalCommands::full_info(const std::vector<std::string>& args, routing::Face face,
+                                     const std::string& lead_text) {
+  const SectionWish wish = parse_sections(args);
+  std::vector<Section> shown;
+  const auto add_replication = [&] {
+    if (!wish.wants("replication", true)) return;
+    for (Section& section : split_sections(replication_section(replication_facts(group_, face)))) {
+      shown.push_back(std::move(section));
+    }
+  };
+  bool replication_done = false;
+  for (Section& section : split_sections(lead_text)) {
+    const std::string title = to_lower(section.title);
+    if (title == "replication") {
+      add_replication();
+      replication_done = true;
+      continue;
+    }
+    const bool in_defaults = title != "commandstats" && title != "latencystats" && title != "debug";
+    if (!wish.wants(title, in_defaults)) continue;
+    if (title == "server") {
+      set_field(section, "run_id", group_.run_id());
+      set_field(section, "tcp_port", std::to_string(group_.node_port()));
+    }
+    if (title == "clients") {
+      const auto clients = group_.plane().clients();
+      set_field(section, "connected_clients", std::to_string(clients.connected));
+      set_field(section, "blocked_clients", std::to_string(clients.blocked));
+      set_field(section, "maxclients", std::to_string(group_.config().limits.maxclients));
+    }
+    shown.push_back(std::move(section));
+  }
+  if (!replication_done) add_replication();
+  if (wish.wants("sidestream", false)) {
+    for (Section& section : split_sections(sidestream_section(group_))) shown.push_back(std::move(section));
+  }
+  return join_sections(shown);
+}
+
+Task<std::string> LocalCommands::info(routing::ClientSession& session, std::vector<std::string> args) {
+  args.erase(args.begin());
+  const SectionWish wish = parse_sections(args);
+  const bool everything = wish.everything || !wish.names.empty();
+  const std::string lead = co_await group_.lead_info(everything);
+  std::string out;
+  resp::append_text(out, full_info(args, session.face(), lead), session.protocol());
+  co_return out;
+}
+
+int64_t LocalCommands::replicas_past(ReplOffset offset) const {
+  const auto replicas = group_.relay().replicas();
+  return std::count_if(replicas.begin(), replicas.end(), [&](const replication::ReplicaStatus& replica) {
+    return replica.state == "online" && !replica.rdb_only && replica.acked >= offset;
+  });
+}
+
+Task<std::string> LocalCommands::wait(routing::ClientSession& session, std::vector<std::string> args) {
+  if (!group_.is_primary() && session.face() == routing::Face::node) co_return error(kWaitOnReplica);
+  const auto wanted = parse_int(args[1]);
+  if (!wanted) co_return error("ERR value is not an integer or out of range");
+  const auto timeout_ms = parse_int(args[2]);
+  if (!timeout_ms) co_return error("ERR timeout is not an integer or out of range");
+  if (*timeout_ms < 0) co_return error("ERR timeout is negative");
+  auto fence = co_await group_.plane().fence(session);
+  if (!fence.ok()) co_return error(fence.error().detail);
+  Clock& clock = group_.world().clock;
+  const int64_t deadline_us = *timeout_ms == 0 ? INT64_MAX : clock.now_us() + *timeout_ms * 1000;
+  int64_t ask_at_us = 0;
+  while (replicas_past(fence.value()) < *wanted && clock.now_us() < deadline_us) {
+    if (clock.now_us() >= ask_at_us) {
+      group_.request_acks();
+      ask_at_us = clock.now_us() + kAckRequestEveryMs * 1000;
+    }
+    const int64_t until_us = std::min(deadline_us, ask_at_us);
+    co_await group_.relay().changed.wait_until(clock, until_us);
+  }
+  std::string out;
+  resp::append_integer(out, replicas_past(fence.value()));
+  co_return out;
+}
+
+Task<std::string> LocalCommands::replicaof(routing::ClientSession& session, std::vector<std::string> args) {
+  if (session.face() != routing::Face::node) {
+    co_return error("ERR REPLICAOF is refused on this port: use the instance's node port (`listen`)");
+  }
+  if (iequals(args[1], "no") && iequals(args[2], "one")) {
+    const std::optional<Address> nobody;
+    auto changed = co_await group_.change_role(nobody);
+    co_return changed.ok() ? simple("OK") : error("ERR " + changed.error().detail);
+  }
+  const auto port = parse_int(args[2]);
+  if (!port || *port < 0 || *port > 65535) co_return error("ERR Invalid master port");
+  const std::optional<Address> master = Address{args[1], static_cast<int>(*port), ""};
+  const auto current = group_.master();
+  if (current && iequals(current->host, master->host) && current->port == master->port) {
+    co_return simple("OK Already connected to specified master");
+  }
+  auto changed = co_await group_.change_role(master);
+  co_return changed.ok() ? simple("OK") : error("ERR " + changed.error().detail);
+}
+
+Task<std::string> LocalCommands::config(routing::ClientSession& session, std::vector<std::string> args) {
+  const int protocol = session.protocol();
+  co_return co_await config_.answer(std::move(args), protocol);
+}
+
+Task<std::string> LocalCommands::sidestream(routing::ClientSession& session, std::vector<std::string> args) {
+  const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
+  std::string out;
+  if (sub == "status" && args.size() == 2) {
+    resp::append_bulk(out, status_json(group_));
+  } else if (sub == "nodes" && args.size() == 2) {
+    resp::append_text(out, nodes_text(group_), session.protocol());
+  } else if (sub == "explain" && args.size() > 2) {
+    const std::vector<std::string_view> command(args.begin() + 2, args.end());
+    resp::append_bulk(out, group_.plane().explain(command, session));
+  } else if (sub == "reads" && args.size() == 3) {
+    const auto policy = parse_read_policy(to_lower(args[2]));
+    if (!policy.ok()) co_return error("ERR " + policy.error().detail);
+    session.set_read_policy(policy.value());
+    resp::append_simple(out, "OK");
+  } else if (sub == "drain" && args.size() == 2) {
+    group_.drain();
+    resp::append_simple(out, "OK");
+  } else if (sub == "help") {
+    resp::append_array(out, std::size(kHelp));
+    for (const std::string_view line : kHelp) resp::append_simple(out, line);
+  } else {
+    co_return error("ERR unknown subcommand or wrong number of arguments for '" + args[1] + "'. Try SIDESTREAM HELP.");
+  }
+  co_return out;
+}
+
+}  // namespace sidestream::admin

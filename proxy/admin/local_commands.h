@@ -1,0 +1,44 @@
+// local_commands.h: the commands that the instance answers itself, and nobody behind it ever sees as typed.
+//
+// Happy path: at_once() answers what memory knows; answer() the rest, which may ask nodes or wait. Failure modes: wrong arguments get
+// stock's words; what cannot be offered gets an error that says so and why.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/admin/config_commands.h"
+#include "proxy/admin/group.h"
+#include "proxy/routing/client_session.h"
+
+namespace sidestream::admin {
+
+class LocalCommands {
+ public:
+  explicit LocalCommands(Group& group);
+  std::optional<std::string> at_once(routing::ClientSession& session, std::span<const std::string_view> args);
+  Task<std::string> answer(routing::ClientSession& session, std::vector<std::string> args);
+
+ private:
+  using Command = Task<std::string> (LocalCommands::*)(routing::ClientSession&, std::vector<std::string>);
+  Task<std::string> info(routing::ClientSession& session, std::vector<std::string> args);
+  Task<std::string> wait(routing::ClientSession& session, std::vector<std::string> args);
+  Task<std::string> role(routing::ClientSession& session, std::vector<std::string> args);
+  Task<std::string> replicaof(routing::ClientSession& session, std::vector<std::string> args);
+  Task<std::string> config(routing::ClientSession& session, std::vector<std::string> args);
+  Task<std::string> sidestream(routing::ClientSession& session, std::vector<std::string> args);
+
+  std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);
+  int64_t replicas_past(ReplOffset offset) const;
+
+  Group& group_;
+  ConfigCommands config_;
+  std::map<std::string, Command, std::less<>> commands_;
+};
+
+}  // namespace sidestream::admin

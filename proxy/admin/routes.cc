@@ -1,0 +1,96 @@
+// routes.cc: one table of paths.
+#include "proxy/admin/routes.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "config/options.h"
+#include "proxy/admin/status.h"
+
+namespace sidestream::admin {
+namespace {
+
+using Answer = HttpReply (*)(Group&, const HttpRequest&);
+
+HttpReply text(std::string body, int status = 200) {
+  HttpReply reply;
+  reply.status = status;
+  reply.type = "text/plain; charset=utf-8";
+  reply.body = std::move(body);
+  return reply;
+}
+
+HttpReply json(std::string body, int status = 200) {
+  HttpReply reply;
+  reply.status = status;
+  reply.body = std::move(body);
+  return reply;
+}
+
+bool from_loopback(const std::string& peer) {
+  return peer.starts_with("127.") || peer.starts_with("[::1]") || peer.starts_with("[::ffff:127.") || peer == "unix";
+}
+
+/// The loop turns: this answer is the proof.
+HttpReply live(Group&, const HttpRequest&) { return text("ok\n"); }
+/// Listeners are bound before the admin address answers at all.
+HttpReply started(Group&, const HttpRequest&) { return text("ok\n"); }
+
+HttpReply ready(Group& group, const HttpRequest& request) {
+  const Readiness readiness = group.readiness();
+  std::string lines;
+  for (const Readiness::Check& check : readiness.checks) {
+    if (!check.holds || request.query.find("verbose") != std::string::npos) {
+      lines += (check.holds ? "[+] " : "[-] ") + check.name + (check.holds ? " ok" : ": " + check.reason) + "\n";
+    }
+  }
+  return text(lines + (readiness.ready ? "ready\n" : "not ready\n"), readiness.ready ? 200 : 503);
+}
+
+HttpReply status(Group& group, const HttpRequest&) { return json(status_json(group) + "\n"); }
+
+HttpReply configuration(Group& group, const HttpRequest&) {
+  nlohmann::json all = nlohmann::json::object();
+  for (const Option& option : options()) {
+    const std::string value = get(group.config(), option);
+    all[std::string(option.name)] = option.secret && !value.empty() ? "(hidden)" : value;
+  }
+  return json(all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+HttpReply drain(Group& group, const HttpRequest& request) {
+  if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
+  group.drain();
+  return json("{\"draining\":true}\n", 202);
+}
+
+struct Entry {
+  std::string_view method;
+  std::string_view path;
+  Answer answer;
+};
+
+constexpr std::array<Entry, 7> kRoutes{{{"GET", "/livez", live},
+                                        {"GET", "/readyz", ready},
+                                        {"GET", "/startupz", started},
+                                        {"GET", "/healthz", live},
+                                        {"GET", "/api/v1/status", status},
+                                        {"GET", "/api/v1/config", configuration},
+                                        {"POST", "/api/v1/drain", drain}}};
+
+}  // namespace
+
+HttpReply route(Group& group, const HttpRequest& request) {
+  for (const Entry& entry : kRoutes) {
+    if (entry.path != request.path) continue;
+    if (entry.method == request.method) return entry.answer(group, request);
+    HttpReply reply = text("use " + std::string(entry.method) + "\n", 405);
+    reply.allow = entry.method;
+    return reply;
+  }
+  std::string known = "no such path; there are:\n";
+  for (const Entry& entry : kRoutes) known += "  " + std::string(entry.method) + " " + std::string(entry.path) + "\n";
+  return text(known, 404);
+}
+
+}  // namespace sidestream::admin

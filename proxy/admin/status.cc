@@ -1,0 +1,190 @@
+// status.cc: gathered afresh at each call; nothing here is remembered.
+#include "proxy/admin/status.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+namespace sidestream::admin {
+namespace {
+
+using nlohmann::json;
+
+int64_t seconds(int64_t ms) { return ms < 0 ? -1 : ms / 1000; }
+
+std::string master_name(const Address& address) { return address.host; }
+
+void fill_upstream(Group& group, ReplicationFacts& facts) {
+  const auto master = group.master();
+  const auto upstream = group.relay().upstream();
+  facts.master_host = master ? master_name(*master) : "";
+  facts.master_port = master ? master->port : 0;
+  facts.link_state = upstream.state;
+  facts.last_io_s = seconds(upstream.last_io_ms);
+  facts.sync_in_progress = upstream.state == "sync";
+  facts.sync_total_bytes = upstream.snapshot_total;
+  facts.sync_read_bytes = upstream.snapshot_received;
+  if (upstream.link_down_since_ms >= 0) {
+    facts.link_down_since_s = seconds(group.world().clock.now_ms() - upstream.link_down_since_ms);
+  }
+}
+
+json replica_json(const replication::ReplicaStatus& replica, ReplOffset offset, int64_t now_ms) {
+  return {{"address", Address{replica.host, replica.port, ""}.text()},
+          {"state", replica.state},
+          {"offset", replica.acked.value},
+          {"lag_bytes", std::max<int64_t>(0, offset - replica.acked)},
+          {"lag_ms", replica.last_ack_ms < 0 ? 0 : now_ms - replica.last_ack_ms},
+          {"sent", replica.sent},
+          {"total", replica.total}};
+}
+
+json node_json(const NodeFacts& node) {
+  return {{"address", node.address},     {"role", node.is_primary ? "primary" : "replica"},
+          {"state", node.state},         {"trouble", node.trouble},
+          {"offset", node.offset.value}, {"lag_bytes", node.lag_bytes},
+          {"lag_ms", node.lag_ms},       {"reads", node.reads},
+          {"writes", node.writes}};
+}
+
+json upstream_json(Group& group) {
+  const auto upstream = group.relay().upstream();
+  return {{"address", upstream.address.empty() ? "" : upstream.address.text()},
+          {"state", upstream.state},
+          {"offset", group.relay().offset().value},
+          {"last_io_ms", upstream.last_io_ms},
+          {"last_error", upstream.last_error},
+          {"snapshot", {{"received", upstream.snapshot_received}, {"total", upstream.snapshot_total}}}};
+}
+
+json counters_json(Group& group) {
+  const auto& relay = group.relay().counters();
+  const auto& plane = group.plane().counters();
+  return {{"full_syncs", relay.full_syncs},
+          {"partial_syncs", relay.partial_syncs},
+          {"partial_syncs_refused", relay.partial_syncs_refused},
+          {"snapshots_fetched", relay.snapshots_fetched},
+          {"snapshots_shared", relay.snapshots_shared},
+          {"upstream_full_syncs", relay.upstream_full_syncs},
+          {"upstream_partial_syncs", relay.upstream_partial_syncs},
+          {"reads_replica", plane.reads_replica},
+          {"reads_primary", plane.reads_primary},
+          {"writes", plane.writes},
+          {"held_writes", plane.held_writes},
+          {"retried_reads", plane.retried_reads},
+          {"unknown_outcomes", plane.unknown_outcomes},
+          {"failovers", 0},
+          {"lost_writes", 0}};
+}
+
+json reasons_json(const routing::Counters& counters) {
+  json reasons = json::object();
+  for (size_t i = 0; i < counters.by_reason.size(); ++i) {
+    if (counters.by_reason[i] == 0) continue;
+    reasons[std::string(routing::reason_text(static_cast<routing::Reason>(i)))] = counters.by_reason[i];
+  }
+  return reasons;
+}
+
+}  // namespace
+
+ReplicationFacts replication_facts(Group& group, routing::Face face) {
+  const auto& relay = group.relay();
+  ReplicationFacts facts;
+  facts.is_primary = group.is_primary() || face == routing::Face::service;
+  if (!facts.is_primary) fill_upstream(group, facts);
+  facts.priority = group.config().replica_priority;
+  facts.replid = relay.has_history() ? relay.history().replid.text() : group.run_id();
+  facts.replid2 = relay.history().replid2.text();
+  facts.second_offset = relay.history().second_offset;
+  facts.offset = facts.applied_offset = relay.safe_boundary().value;
+  facts.read_offset = relay.offset().value;
+  facts.backlog_active = relay.has_history();
+  facts.backlog_size = group.config().repl_backlog_size;
+  facts.backlog_first_byte = relay.backlog_range().first_byte;
+  facts.backlog_histlen = relay.backlog_range().histlen;
+  const bool lines = face != routing::Face::service;  // applications must not go looking for addresses behind us
+  for (const auto& replica : relay.replicas()) {
+    ++facts.connected_replicas;
+    // Without a port nobody can reach it (redis-cli --rdb): a line would become a phantom replica in Sentinel.
+    if (!lines || replica.port == 0 || replica.rdb_only) continue;
+    facts.replicas.push_back({replica.host, replica.port, replica.state, replica.acked.value, replica.lag_s});
+  }
+  return facts;
+}
+
+std::string status_json(Group& group) {
+  const auto& relay = group.relay();
+  const auto clients = group.plane().clients();
+  const auto range = relay.backlog_range();
+  const int64_t now_ms = group.world().clock.now_ms();
+  json nodes = json::array();
+  for (const NodeFacts& node : group.nodes()) nodes.push_back(node_json(node));
+  json replicas = json::array();
+  for (const auto& replica : relay.replicas()) replicas.push_back(replica_json(replica, relay.offset(), now_ms));
+  const ReplicationFacts facts = replication_facts(group, routing::Face::node);
+  const json status = {
+      {"version", SIDESTREAM_VERSION},
+      {"role", group.is_primary() ? "primary" : "replica"},
+      {"state", relay.upstream().state},
+      {"ready", group.readiness().ready},
+      {"trouble", group.trouble()},
+      {"run_id", group.run_id()},
+      {"uptime_ms", now_ms - group.started_at_ms()},
+      {"replid", facts.replid},
+      {"replid2", facts.replid2},
+      {"offset", relay.offset().value},
+      {"second_offset", facts.second_offset},
+      {"backlog",
+       {{"first", range.first_byte},
+        {"histlen", range.histlen},
+        {"memory_bytes", relay.backlog_memory_bytes()},
+        {"disk_bytes", 0}}},
+      {"upstream", upstream_json(group)},
+      {"nodes", nodes},
+      {"replicas", replicas},
+      {"counters", counters_json(group)},
+      {"routing", reasons_json(group.plane().counters())},
+      {"clients",
+       {{"connected", clients.connected}, {"accepted", clients.accepted}, {"rejected", clients.rejected}}}};
+  return status.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string nodes_text(Group& group) {
+  std::string out;
+  for (const NodeFacts& node : group.nodes()) {
+    fmt::format_to(std::back_inserter(out), "{} {} {} offset={} lag_bytes={} lag_ms={}{}\n", node.address,
+                   node.is_primary ? "primary" : "replica", node.state, node.offset.value, node.lag_bytes, node.lag_ms,
+                   node.trouble.empty() ? "" : " (" + node.trouble + ")");
+  }
+  return out;
+}
+
+std::string sidestream_section(Group& group) {
+  const auto& relay = group.relay();
+  const auto& plane = group.plane().counters();
+  const auto upstream = relay.upstream();
+  std::string out = "# Sidestream\r\n";
+  auto to = std::back_inserter(out);
+  fmt::format_to(to, "sidestream_version:{}\r\nsidestream_role:{}\r\n", SIDESTREAM_VERSION,
+                 group.is_primary() ? "primary" : "replica");
+  fmt::format_to(to, "sidestream_upstream:{}\r\nsidestream_upstream_state:{}\r\n",
+                 upstream.address.empty() ? "" : upstream.address.text(), upstream.state);
+  fmt::format_to(to, "sidestream_trouble:{}\r\n", group.trouble());
+  fmt::format_to(to, "reads_replica:{}\r\nreads_primary:{}\r\nwrites:{}\r\nheld_writes:{}\r\n", plane.reads_replica,
+                 plane.reads_primary, plane.writes, plane.held_writes);
+  fmt::format_to(to, "full_syncs:{}\r\npartial_syncs:{}\r\nsnapshots_fetched:{}\r\nsnapshots_shared:{}\r\n",
+                 relay.counters().full_syncs, relay.counters().partial_syncs, relay.counters().snapshots_fetched,
+                 relay.counters().snapshots_shared);
+  size_t index = 0;
+  for (const NodeFacts& node : group.nodes()) {
+    fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,
+                   node.address, node.is_primary ? "primary" : "replica", node.state, node.offset.value,
+                   node.lag_bytes, node.reads, node.writes);
+  }
+  return out;
+}
+
+}  // namespace sidestream::admin

@@ -1,0 +1,284 @@
+// instance.cc: see instance.h.
+#include "proxy/instance/instance.h"
+
+#include <algorithm>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "config/options.h"
+#include "proxy/admin/routes.h"
+#include "proxy/resp/writer.h"
+#include "proxy/routing/client_session.h"
+
+namespace sidestream::instance {
+namespace {
+
+constexpr int64_t kInfoPatienceMs = 100;   // contract: a node that is slower is answered for from memory
+constexpr int64_t kPingGraceMs = 3000;     // a node silent for longer makes our PING fail, so that Sentinel notices
+constexpr int64_t kDrainMs = 5000;
+
+std::string error_reply(std::string_view text) {
+  std::string out;
+  resp::append_error(out, text);
+  return out;
+}
+
+}  // namespace
+
+Instance::Instance(World& world, Config config, Texts state)
+    : world_(world), config_(std::move(config)), state_(std::move(state)), run_id_(world.random.hex40()),
+      started_ms_(world.clock.now_ms()) {
+  relay_ = std::make_unique<replication::Relay>(world_, config_, *this, run_id_);
+  plane_ = std::make_unique<routing::Plane>(world_, config_, *this);
+  steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_);
+  commands_ = std::make_unique<admin::LocalCommands>(*this);
+}
+
+Instance::~Instance() {
+  accepting_.cancel_all();
+  http_.reset();
+  plane_->close_all();
+  steering_.reset();
+  // Sessions hold streams that their tasks are reading: they go before what they speak to.
+  plane_.reset();
+  tasks_.cancel_all();
+  relay_.reset();
+}
+
+Result<void> Instance::bind() {
+  for (const Address& address : config_.listen) {
+    auto bound = listen_on(address, routing::Face::node);
+    RETURN_IF_ERROR(bound);
+  }
+  if (!config_.service_listen.empty()) {
+    auto bound = listen_on(config_.service_listen, routing::Face::service);
+    RETURN_IF_ERROR(bound);
+  }
+  if (!config_.read_listen.empty()) {
+    auto bound = listen_on(config_.read_listen, routing::Face::read_only);
+    RETURN_IF_ERROR(bound);
+  }
+  if (config_.admin.empty()) return {};
+  auto listener = world_.network.listen(config_.admin);
+  RETURN_IF_ERROR(listener);
+  http_ = std::make_unique<admin::HttpServer>(
+      world_, [this](const admin::HttpRequest& request) { return admin::route(*this, request); });
+  http_->serve(std::move(listener).value());
+  return {};
+}
+
+Task<Result<void>> Instance::start() {
+  auto relay = co_await relay_->start();
+  CO_RETURN_IF_ERROR(relay);
+  std::optional<Address> master;
+  if (!config_.replicaof.empty()) master = config_.replicaof;
+  steering_->start(node_port(), master);
+  co_return Result<void>();
+}
+
+Result<void> Instance::listen_on(const Address& address, routing::Face face) {
+  auto listener = world_.network.listen(address);
+  RETURN_IF_ERROR(listener);
+  listeners_.push_back(std::move(listener).value());
+  log_notice("instance", "listening on {}", listeners_.back()->address().text());
+  accepting_.add(accept_loop(*listeners_.back(), face));
+  return {};
+}
+
+Task<void> Instance::accept_loop(Listener& listener, routing::Face face) {
+  for (;;) {
+    auto stream = co_await listener.accept();
+    if (stream.ok()) {
+      plane_->adopt(std::move(stream).value(), face);
+    } else {
+      log_warning("instance", "{}", stream.error().detail);
+      co_await world_.clock.sleep(100);
+    }
+  }
+}
+
+// ---- what the relay tells ----
+
+void Instance::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
+  plane_->stream_command(args, truncated, end);
+  plane_->relayed(end);
+}
+
+void Instance::upstream_changed() {
+  if (relay_->has_history() && !(relay_->history().replid == history_seen_)) {
+    const bool continued = relay_->history().replid2 == history_seen_;
+    history_seen_ = relay_->history().replid;
+    if (!continued) plane_->new_history(relay_->safe_boundary());
+  }
+  steering_->relay_changed();
+}
+
+void Instance::replica_changed(uint64_t) { steering_->relay_changed(); }
+
+// ---- what the client plane asks ----
+
+Task<std::string> Instance::answer_local(routing::ClientSession& session, std::vector<std::string> args) {
+  co_return co_await commands_->answer(session, std::move(args));
+}
+
+std::optional<std::string> Instance::answer_at_once(routing::ClientSession& session,
+                                                    std::span<const std::string_view> args) {
+  if (iequals(args[0], "replconf")) return replconf(session.id(), args);
+  if (iequals(args[0], "psync") && !parse_int(args[2])) {
+    return error_reply("ERR value is not an integer or out of range");
+  }
+  return commands_->at_once(session, args);
+}
+
+std::string Instance::replconf(uint64_t session_id, std::span<const std::string_view> args) {
+  if (replication::replconf_is_silent(args)) return "";
+  auto applied = replication::apply_replconf(args, hellos_[session_id]);
+  if (!applied.ok()) return error_reply(applied.error().detail);
+  return "+OK\r\n";
+}
+
+void Instance::adopt_replica(std::unique_ptr<ByteStream> stream, routing::ClientSession& session,
+                             std::span<const std::string_view> args, std::string leftover) {
+  replication::SyncRequest request;
+  request.psync = iequals(args[0], "psync");
+  if (request.psync) {
+    request.replid = args[1];
+    request.next_byte = parse_int(args[2]).value_or(-1);
+    request.failover = args.size() > 3 && iequals(args[3], "failover");
+  }
+  relay_->adopt(std::move(stream), hellos_[session.id()], std::move(request), std::move(leftover));
+}
+
+void Instance::session_ended(uint64_t session_id) { hellos_.erase(session_id); }
+
+std::string Instance::ping_reply() {
+  const Node* lead = steering_->lead();
+  if (lead == nullptr || lead->ping_reply().empty()) {
+    if (steering_->nodes().empty()) return "+PONG\r\n";
+    if (world_.clock.now_ms() - started_ms_ < kPingGraceMs) return "+PONG\r\n";
+    return error_reply("ERR no node behind this instance answers" + (trouble().empty() ? "" : ": " + trouble()));
+  }
+  if (lead->heard_within(kPingGraceMs)) return lead->ping_reply();
+  return error_reply("ERR the node " + lead->name() + " behind this instance does not answer: " + lead->trouble());
+}
+
+bool Instance::role_is_primary(routing::Face face) {
+  return face == routing::Face::service || steering_->is_primary();
+}
+
+// ---- what commands and HTTP ask ----
+
+std::string Instance::trouble() const {
+  if (!steering_->trouble().empty()) return steering_->trouble();
+  const auto upstream = relay_->upstream();
+  if (upstream.state != "connected" && !upstream.last_error.empty()) {
+    return "upstream " + upstream.address.text() + ": " + upstream.last_error;
+  }
+  return "";
+}
+
+admin::Readiness Instance::readiness() const {
+  admin::Readiness readiness;
+  const auto add = [&](const char* name, bool holds, std::string reason) {
+    readiness.checks.push_back({name, holds, std::move(reason)});
+  };
+  add("not-draining", !draining_, "the instance is being drained");
+  const Node* lead = steering_->lead();
+  const bool answers = lead != nullptr && lead->heard_within(kPingGraceMs) && lead->ping_reply().starts_with("+");
+  add("node", answers || config_.nodes.empty(), lead == nullptr ? trouble() : lead->name() + " does not answer PING well");
+  const auto upstream = relay_->upstream();
+  add("upstream", upstream.state == "connected", upstream.state + (upstream.last_error.empty() ? "" : ": " + upstream.last_error));
+  if (!steering_->is_primary() && !config_.nodes.empty()) {
+    add("synced", lead != nullptr && lead->view().follows_us && lead->link_up(), "the lead node has not finished its sync");
+  }
+  readiness.ready = std::all_of(readiness.checks.begin(), readiness.checks.end(), [](const auto& c) { return c.holds; });
+  return readiness;
+}
+
+Task<Result<void>> Instance::change_role(std::optional<Address> master) {
+  auto changed = co_await steering_->change_role(master);
+  if (!changed.ok()) co_return std::move(changed);
+  // Kept without CONFIG REWRITE: an instance that comes back in its old role could wipe or fork data.
+  config_.replicaof = master.value_or(Address{});
+  state_["replicaof"] = sidestream::get(config_, "replicaof");
+  auto saved = co_await write_state(world_, config_.dir, state_);
+  if (!saved.ok()) log_error("instance", "the new role is not saved: {}", saved.error().detail);
+  co_return Result<void>();
+}
+
+Task<std::string> Instance::lead_info(bool everything) {
+  Node* lead = steering_->lead();
+  if (lead == nullptr) co_return std::string();
+  co_return co_await lead->info(everything, kInfoPatienceMs);
+}
+
+Task<Result<resp::Value>> Instance::ask_lead(std::vector<std::string> args) {
+  Node* lead = steering_->lead();
+  if (lead == nullptr) co_return Error{Errc::refused, "no node is known yet that could answer; " + trouble()};
+  co_return co_await lead->ask(std::move(args));
+}
+
+Task<Result<resp::Value>> Instance::ask_all(std::vector<std::string> args) {
+  Result<resp::Value> first = Error{Errc::refused, "this instance has no nodes"};
+  bool have = false;
+  for (const auto& node : steering_->nodes()) {
+    auto reply = co_await node->ask(args);
+    const bool bad = !reply.ok() || reply.value().is_error();
+    if (bad) co_return std::move(reply);
+    if (!have) first = std::move(reply);
+    have = true;
+  }
+  co_return std::move(first);
+}
+
+void Instance::request_acks() { tasks_.add(ask_for_acks()); }
+
+Task<void> Instance::ask_for_acks() {
+  // WAIT for more replicas than there can be makes the primary put one GETACK into its stream; the answers come to us.
+  Node* writer = steering_->writer();
+  if (writer == nullptr) co_return;
+  auto reply = co_await writer->ask(split("WAIT 1000000 1", ' '));
+  if (!reply.ok()) log_verbose("instance", "no acknowledgements could be asked for: {}", reply.error().detail);
+}
+
+void Instance::option_changed(std::string_view name) {
+  changed_options_.emplace(name);
+  if (name == "repl-backlog-size") relay_->resize_backlog();
+  if (name.starts_with("log.")) {
+    const auto level = parse_log_level(config_.log.level);
+    if (level.ok()) (void)set_log({level.value(), config_.log.format == "json", config_.log.file}).ok();
+  }
+  steering_->relay_changed();
+}
+
+Task<Result<void>> Instance::save_state() {
+  for (const std::string& name : changed_options_) state_[name] = sidestream::get(config_, name);
+  state_["replicaof"] = sidestream::get(config_, "replicaof");
+  co_return co_await write_state(world_, config_.dir, state_);
+}
+
+// ---- the end ----
+
+void Instance::drain() {
+  if (draining_) return;
+  draining_ = true;
+  log_notice("instance", "draining: no new clients");
+  accepting_.cancel_all();
+  listeners_.clear();
+  plane_->close_all();
+  tasks_.add(drain_clients());
+}
+
+void Instance::drain_then(std::function<void()> done) {
+  drained_ = std::move(done);
+  drain();
+}
+
+Task<void> Instance::drain_clients() {
+  const int64_t deadline = world_.clock.now_ms() + kDrainMs;
+  while (plane_->clients().connected > 0 && world_.clock.now_ms() < deadline) co_await world_.clock.sleep(10);
+  log_notice("instance", "drained");
+  if (drained_) drained_();
+}
+
+}  // namespace sidestream::instance

@@ -1,0 +1,110 @@
+// instance.h: the whole thing. Builds relay, client plane, nodes, commands and HTTP in the order of their dependencies, lets them
+// meet (relay and plane know nothing of each other), and tears them down in reverse.
+//
+// Happy path: bind(), start(), then clients and replicas are served until drain() has let them go.
+// Failure modes: an address that cannot be bound, a directory that cannot be used; nothing after that ends the process.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/admin/group.h"
+#include "proxy/admin/http.h"
+#include "proxy/admin/local_commands.h"
+#include "proxy/instance/state_file.h"
+#include "proxy/instance/steering.h"
+#include "proxy/replication/relay.h"
+#include "proxy/routing/plane.h"
+
+namespace sidestream::instance {
+
+class Instance final : private replication::RelayObserver, private routing::PlaneHost, private admin::Group {
+ public:
+  /// `state` is what earlier runs kept; load() has applied it to `config` already.
+  Instance(World& world, Config config, Texts state);
+  ~Instance() override;
+
+  /// Opens every address. Errc::io with the one that could not be bound.
+  Result<void> bind();
+  /// Begins, after bind(). Errc::io when `dir` cannot be used.
+  Task<Result<void>> start();
+  /// Stops accepting, lets clients finish, then calls `done`.
+  void drain_then(std::function<void()> done);
+
+  /// Where clients connect, as bound (port 0 was replaced).
+  const Address& node_address() const { return listeners_.front()->address(); }
+  admin::Group& group() { return *this; }
+
+ private:
+  // RelayObserver
+  void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) override;
+  void upstream_changed() override;
+  void replica_changed(uint64_t link_id) override;
+
+  // PlaneHost
+  Task<std::string> answer_local(routing::ClientSession& session, std::vector<std::string> args) override;
+  std::optional<std::string> answer_at_once(routing::ClientSession& session,
+                                            std::span<const std::string_view> args) override;
+  void adopt_replica(std::unique_ptr<ByteStream> stream, routing::ClientSession& session,
+                     std::span<const std::string_view> args, std::string leftover) override;
+  std::string ping_reply() override;
+  bool role_is_primary(routing::Face face) override;
+  void session_ended(uint64_t session_id) override;
+
+  // admin::Group
+  World& world() override { return world_; }
+  Config& config() override { return config_; }
+  replication::Relay& relay() override { return *relay_; }
+  routing::Plane& plane() override { return *plane_; }
+  const std::string& run_id() const override { return run_id_; }
+  int64_t started_at_ms() const override { return started_ms_; }
+  int node_port() const override { return listeners_.empty() ? 0 : listeners_.front()->address().port; }
+  bool is_primary() const override { return steering_->is_primary(); }
+  std::optional<Address> master() const override { return steering_->master(); }
+  std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
+  std::string trouble() const override;
+  admin::Readiness readiness() const override;
+  Task<Result<void>> change_role(std::optional<Address> master) override;
+  Task<std::string> lead_info(bool everything) override;
+  Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) override;
+  Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;
+  void request_acks() override;
+  void option_changed(std::string_view name) override;
+  Task<Result<void>> save_state() override;
+  void drain() override;
+
+  Result<void> listen_on(const Address& address, routing::Face face);
+  Task<void> accept_loop(Listener& listener, routing::Face face);
+  Task<void> ask_for_acks();
+  Task<void> drain_clients();
+  std::string replconf(uint64_t session_id, std::span<const std::string_view> args);
+
+  World& world_;
+  Config config_;
+  Texts state_;
+  std::set<std::string, std::less<>> changed_options_;  // by CONFIG SET, for CONFIG REWRITE
+  std::string run_id_;
+  int64_t started_ms_;
+  std::map<uint64_t, replication::ReplicaHello> hellos_;  // sessions that sent REPLCONF and may become replicas
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<replication::Relay> relay_;
+  std::unique_ptr<routing::Plane> plane_;
+  std::unique_ptr<Steering> steering_;
+  std::unique_ptr<admin::LocalCommands> commands_;
+  std::unique_ptr<admin::HttpServer> http_;
+  replication::ReplId history_seen_;
+  bool draining_ = false;
+  std::function<void()> drained_;
+  TaskSet accepting_;
+  TaskSet tasks_;
+};
+
+}  // namespace sidestream::instance

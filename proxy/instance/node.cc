@@ -1,0 +1,233 @@
+// node.cc: see node.h.
+#include "proxy/instance/node.h"
+
+#include <algorithm>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "proxy/resp/writer.h"
+
+namespace sidestream::instance {
+namespace {
+
+constexpr int64_t kStepTimeoutMs = 1000;
+constexpr int64_t kLookEveryMs = 1000;
+constexpr int64_t kSettlingLookEveryMs = 100;
+
+std::string host_of(const std::string& address) {
+  const auto parsed = parse_address(address);
+  return parsed.ok() ? parsed.value().host : address;
+}
+
+std::string as_reply(const resp::Value& value) {
+  std::string out;
+  if (value.is_error()) {
+    resp::append_error(out, value.text);
+  } else {
+    resp::append_simple(out, value.text);
+  }
+  return out;
+}
+
+int64_t number(std::string_view text, int64_t otherwise) { return parse_int(text).value_or(otherwise); }
+
+/// The desk is one conversation: the next question waits until this one is answered.
+class DeskTurn {
+ public:
+  DeskTurn(bool& busy, Signal& freed) : busy_(busy), freed_(freed) { busy_ = true; }
+  DeskTurn(const DeskTurn&) = delete;
+  DeskTurn& operator=(const DeskTurn&) = delete;
+  ~DeskTurn() {
+    busy_ = false;
+    freed_.notify_all();
+  }
+
+ private:
+  bool& busy_;
+  Signal& freed_;
+};
+
+}  // namespace
+
+Node::Node(World& world, const Config& config, NodeConfig identity, bool is_upstream, Owner& owner)
+    : world_(world), config_(config), identity_(std::move(identity)), is_upstream_(is_upstream), owner_(owner) {
+  view_.name = identity_.address.text();
+}
+
+void Node::start() { tasks_.add(watch()); }
+
+bool Node::heard_within(int64_t ms) const { return heard_ms_ >= 0 && world_.clock.now_ms() - heard_ms_ <= ms; }
+
+replication::Credentials Node::credentials() const { return {config_.masteruser, config_.masterauth}; }
+
+void Node::set_duty(Duty duty) {
+  if (duty == duty_) return;
+  duty_ = duty;
+  look_.notify_all();
+}
+
+Task<void> Node::watch() {
+  for (;;) {
+    auto connection =
+        co_await replication::NodeConnection::open(world_, identity_.address, credentials(), kStepTimeoutMs);
+    if (connection.ok()) {
+      auto ended = co_await watch_connection(*connection.value());
+      lost(ended.error());
+    } else {
+      lost(connection.error());
+    }
+    co_await look_.wait_for(world_.clock, kLookEveryMs);
+  }
+}
+
+void Node::lost(const Error& error) {
+  if (view_.reachable || trouble_ != error.detail) log_warning("node " + view_.name, "down: {}", error.detail);
+  view_.reachable = false;
+  link_up_ = false;
+  trouble_ = error.detail;
+  owner_.node_changed();
+}
+
+Task<Result<void>> Node::watch_connection(replication::NodeConnection& connection) {
+  reached_at_ = connection.stream().peer();
+  our_host_ = host_of(connection.stream().local());
+  auto learnt = co_await learn(connection);
+  CO_RETURN_IF_ERROR(learnt);
+  for (;;) {
+    auto looked = co_await look(connection);
+    CO_RETURN_IF_ERROR(looked);
+    if (duty_ == Duty::follow && !view_.follows_us && !is_upstream_) {
+      auto told = co_await make_it_follow(connection);
+      CO_RETURN_IF_ERROR(told);
+    }
+    const bool settled = duty_ == Duty::primary || is_upstream_ || (view_.follows_us && link_up_);
+    co_await look_.wait_for(world_.clock, settled ? kLookEveryMs : kSettlingLookEveryMs);
+  }
+}
+
+Task<Result<void>> Node::learn(replication::NodeConnection& connection) {
+  auto ours = co_await connection.ask(split("INFO sidestream", ' '));
+  CO_RETURN_IF_ERROR(ours);
+  is_instance_ = ours.value().text.starts_with("# Sidestream");
+  auto table = co_await connection.ask(split("COMMAND", ' '));
+  CO_RETURN_IF_ERROR(table);
+  if (!table.value().is_error()) {
+    commands_ = resp::CommandTable::from_command_reply(table.value());
+    ++table_serial_;
+  }
+  auto databases = co_await connection.ask(split("CONFIG GET databases", ' '));
+  CO_RETURN_IF_ERROR(databases);
+  const auto& pair = databases.value().elements;
+  if (pair.size() == 2) databases_ = static_cast<int>(number(pair[1].text, 16));
+  co_return Result<void>();
+}
+
+Task<Result<void>> Node::look(replication::NodeConnection& connection) {
+  auto pong = co_await connection.ask(split("PING", ' '));
+  CO_RETURN_IF_ERROR(pong);
+  ping_reply_ = as_reply(pong.value());
+  auto info = co_await connection.ask(split("INFO", ' '));
+  CO_RETURN_IF_ERROR(info);
+  if (info.value().is_error()) co_return Error{Errc::refused, info.value().text};
+  if (!view_.reachable) log_notice("node " + view_.name, "up: {}", resp::info_field(info.value().text, "role"));
+  take_info(info.value().text, our_host_);
+  infos_[0].text = std::move(info.value().text);
+  owner_.node_changed();
+  co_return Result<void>();
+}
+
+void Node::take_info(const std::string& info, const std::string& our_host) {
+  const auto field = [&](std::string_view name) { return resp::info_field(info, name); };
+  heard_ms_ = world_.clock.now_ms();
+  view_.heard = view_.reachable = true;
+  view_.loading = field("loading") == "1";
+  view_.is_master = field("role") == "master";
+  const std::string host = config_.announce_ip.empty() ? our_host : config_.announce_ip;
+  view_.follows_us = !view_.is_master && field("master_host") == host &&
+                     field("master_port") == std::to_string(owner_.follow_port());
+  link_up_ = field("master_link_status") == "up";
+  view_.empty = !view_.loading && info.find("\r\ndb") == std::string::npos;
+  view_.replid = replication::ReplId::parse(field("master_replid")).value_or(replication::ReplId());
+  view_.replid2 = replication::ReplId::parse(field("master_replid2")).value_or(replication::ReplId());
+  view_.second_offset = number(field("second_repl_offset"), -1);
+  view_.offset = ReplOffset{number(field("master_repl_offset"), 0)};
+  version_ = field("redis_version");
+  if (duty_ != Duty::follow || view_.follows_us) trouble_.clear();
+}
+
+Task<Result<void>> Node::make_it_follow(replication::NodeConnection& connection) {
+  const std::string host = config_.announce_ip.empty() ? our_host_ : config_.announce_ip;
+  const std::string port = std::to_string(owner_.follow_port());
+  if (!config_.requirepass.empty()) {
+    // It has to log in here as everybody else does.
+    std::vector<std::string> login = split("CONFIG SET masterauth", ' ');
+    login.push_back(config_.requirepass);
+    auto password = co_await connection.ask(std::move(login));
+    CO_RETURN_IF_ERROR(password);
+  }
+  std::vector<std::string> follow = {"REPLICAOF", host, port};
+  auto reply = co_await connection.ask(std::move(follow));
+  CO_RETURN_IF_ERROR(reply);
+  if (reply.value().is_error()) {
+    trouble_ = "REPLICAOF " + host + " " + port + " was refused: " + reply.value().text;
+    log_warning("node " + view_.name, "{}", trouble_);
+  } else {
+    log_notice("node " + view_.name, "told to follow us at {}:{}", host, port);
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Node::open_desk() {
+  if (desk_ && !desk_->stream().broken()) co_return Result<void>();
+  desk_.reset();
+  auto opened = co_await replication::NodeConnection::open(world_, identity_.address, credentials(), kStepTimeoutMs);
+  CO_RETURN_IF_ERROR(opened);
+  desk_ = std::move(opened).value();
+  co_return Result<void>();
+}
+
+Task<Result<resp::Value>> Node::ask(std::vector<std::string> args) {
+  while (desk_busy_) co_await desk_free_.wait();
+  const DeskTurn turn(desk_busy_, desk_free_);
+  auto opened = co_await open_desk();
+  CO_RETURN_IF_ERROR(opened);
+  // A wait that is cancelled must not leave its reply to the next question: the connection is out of its place meanwhile.
+  auto connection = std::move(desk_);
+  auto reply = co_await connection->ask(std::move(args));
+  if (reply.ok()) desk_ = std::move(connection);
+  co_return std::move(reply);
+}
+
+Task<void> Node::fetch_info(bool everything) {
+  CachedInfo& cache = infos_[everything ? 1 : 0];
+  cache.running = true;
+  do {
+    cache.again = false;
+    const uint64_t number_of_this = ++cache.asked;
+    std::vector<std::string> args(1, "INFO");
+    if (everything) args.emplace_back("everything");
+    auto reply = co_await ask(std::move(args));
+    if (!reply.ok() || reply.value().is_error()) break;
+    cache.text = std::move(reply.value().text);
+    cache.answered = number_of_this;
+    info_came_.notify_all();
+  } while (cache.again);
+  cache.running = false;
+  info_came_.notify_all();
+}
+
+Task<std::string> Node::info(bool everything, int64_t patience_ms) {
+  CachedInfo& cache = infos_[everything ? 1 : 0];
+  const uint64_t wanted = cache.asked + 1;  // one that begins after this call
+  cache.again = true;
+  if (!cache.running) tasks_.add(fetch_info(everything));
+  const int64_t deadline_us = world_.clock.now_us() + patience_ms * 1000;
+  while (cache.answered < wanted && cache.running) {
+    const bool came = co_await info_came_.wait_until(world_.clock, deadline_us);
+    if (!came) break;
+  }
+  if (cache.text.empty()) co_return infos_[0].text;
+  co_return cache.text;
+}
+
+}  // namespace sidestream::instance

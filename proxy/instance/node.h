@@ -1,0 +1,118 @@
+// node.h: one stock server that belongs to us (or the upstream we follow): watched once a second, told what to do, asked
+// on behalf of others.
+//
+// Happy path: connect, PING and INFO each second; what it says is its view; when the plan says `follow` and it follows
+// somebody else, REPLICAOF us. A second connection serves questions of others (INFO for clients, CONFIG). Failure modes: refused, silent or wrong
+// password: unreachable, one log line, connected again every second; a REPLICAOF that is refused is reported in
+// `trouble` and tried again with the next look.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/signal.h"
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/instance/topology.h"
+#include "proxy/replication/node_connection.h"
+#include "proxy/resp/command_table.h"
+
+namespace sidestream::instance {
+
+class Node {
+ public:
+  /// Told when something about a node changed, from inside its own loop.
+  class Owner {
+   public:
+    virtual void node_changed() = 0;
+    virtual int follow_port() const = 0;  ///< what nodes are told to follow, besides the address they see us by
+   protected:
+    ~Owner() = default;
+  };
+
+  /// `owner`, `world` and `config` outlive the node. An upstream is only watched, never commanded.
+  Node(World& world, const Config& config, NodeConfig identity, bool is_upstream, Owner& owner);
+  void start();
+
+  const NodeConfig& identity() const { return identity_; }
+  const std::string& name() const { return view_.name; }
+  const NodeView& view() const { return view_; }
+  /// Numeric "host:port" it was reached at; its replication link comes from there. Empty before the first connection.
+  const std::string& reached_at() const { return reached_at_; }
+  bool is_instance() const { return is_instance_; }
+  bool link_up() const { return link_up_; }              ///< master_link_status, of a replica
+  bool heard_within(int64_t ms) const;
+  /// Its last answer to PING, RESP; empty before the first.
+  const std::string& ping_reply() const { return ping_reply_; }
+  const std::string& trouble() const { return trouble_; }
+  const std::string& version() const { return version_; }
+  int databases() const { return databases_; }
+  /// Its COMMAND table; empty until it was read. `table_serial` grows with each reading.
+  const resp::CommandTable& commands() const { return commands_; }
+  uint64_t table_serial() const { return table_serial_; }
+
+  /// The plan's word; acted on by the node's own loop.
+  void set_duty(Duty duty);
+  Duty duty() const { return duty_; }
+  void set_consented(bool consented) { view_.consented = consented; }
+
+  /// A question on the second connection, in turn with others. Bounded by limits of its own; Errc::timed_out.
+  Task<Result<resp::Value>> ask(std::vector<std::string> args);
+  /// INFO fetched after this call, if it comes within `patience_ms`; else the last one, or nothing.
+  Task<std::string> info(bool everything, int64_t patience_ms);
+  /// Looks again now rather than in a second.
+  void look_again() { look_.notify_all(); }
+
+ private:
+  struct CachedInfo {
+    std::string text;
+    uint64_t asked = 0;     // fetches begun
+    uint64_t answered = 0;  // the last one that came back
+    bool running = false;
+    bool again = false;
+  };
+
+  Task<void> watch();
+  Task<Result<void>> watch_connection(replication::NodeConnection& connection);
+  Task<Result<void>> learn(replication::NodeConnection& connection);
+  Task<Result<void>> look(replication::NodeConnection& connection);
+  Task<Result<void>> make_it_follow(replication::NodeConnection& connection);
+  Task<void> fetch_info(bool everything);
+  Task<Result<void>> open_desk();
+  void take_info(const std::string& info, const std::string& our_host);
+  void lost(const Error& error);
+  replication::Credentials credentials() const;
+
+  World& world_;
+  const Config& config_;
+  NodeConfig identity_;
+  bool is_upstream_;
+  Owner& owner_;
+
+  NodeView view_;
+  std::string reached_at_;
+  std::string our_host_;   // the address by which it sees us
+  bool is_instance_ = false;
+  bool link_up_ = false;
+  int64_t heard_ms_ = -1;
+  std::string ping_reply_;
+  std::string trouble_;
+  std::string version_;
+  int databases_ = 16;
+  resp::CommandTable commands_;
+  uint64_t table_serial_ = 0;
+  Duty duty_ = Duty::unknown;
+
+  std::array<CachedInfo, 2> infos_;  // default, everything
+  Signal info_came_;
+  Signal look_;
+  std::unique_ptr<replication::NodeConnection> desk_;
+  bool desk_busy_ = false;
+  Signal desk_free_;
+  TaskSet tasks_;
+};
+
+}  // namespace sidestream::instance

@@ -1,0 +1,125 @@
+// role_change.cc: REPLICAOF at run time, as one conversation from top to bottom.
+//
+// To a replica: at once; the relay asks the new upstream to go on with our history, the nodes that held it follow.
+// To a primary: the lead node is brought level with what we relayed, promoted, and followed with the old id; it answers
+// +CONTINUE with its new one, and everybody downstream goes on through replid2.
+#include <algorithm>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "proxy/instance/steering.h"
+
+namespace sidestream::instance {
+namespace {
+
+constexpr int64_t kLevelMs = 5000;
+constexpr int64_t kTakeoverMs = 5000;
+constexpr int64_t kStepMs = 10;
+
+/// Marks a change of role as going on, on every way out.
+class Change {
+ public:
+  explicit Change(bool& flag) : flag_(flag) { flag_ = true; }
+  Change(const Change&) = delete;
+  Change& operator=(const Change&) = delete;
+  ~Change() { flag_ = false; }
+
+ private:
+  bool& flag_;
+};
+
+}  // namespace
+
+void Steering::become_replica(const Address& master) {
+  // By this order the operator also gave up the data of the nodes that were ours, should the histories differ.
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const bool ours = relay_.has_history() && (primary_ == i || is_of_history(nodes_[i]->view(), relay_.history()));
+    nodes_[i]->set_consented(ours);
+  }
+  master_ = master;
+  primary_.reset();
+  NodeConfig identity;
+  identity.address = master;
+  upstream_ = std::make_unique<Node>(world_, config_, identity, true, *this);
+  upstream_->start();
+  relay_.follow(master, credentials());
+  relay_changed();
+}
+
+Task<Result<void>> Steering::change_role(std::optional<Address> master) {
+  if (changing_role_) co_return Error{Errc::refused, "another change of role is going on; try again"};
+  if (master) {
+    log_notice("instance", "REPLICAOF {}: following it from now on", master->text());
+    become_replica(*master);
+    co_return Result<void>();
+  }
+  if (!master_) co_return Result<void>();
+  const Change change(changing_role_);
+  auto promoted = co_await promote();
+  co_return std::move(promoted);
+}
+
+Task<Result<void>> Steering::promote() {
+  Node* node = lead();
+  if (node == nullptr || node == upstream_.get()) {
+    co_return Error{Errc::refused, "there is no node behind this instance that could be promoted"};
+  }
+  if (!node->heard_within(kLevelMs) || !node->view().follows_us) {
+    co_return Error{Errc::refused, "the node " + node->name() + " cannot be promoted: " +
+                                       (node->trouble().empty() ? "it does not follow this instance" : node->trouble())};
+  }
+  log_notice("instance", "REPLICAOF NO ONE: promoting {}", node->name());
+  feed_plane();  // no primary: writes are held
+  relay_.unfollow();
+  auto level = co_await bring_level(*node);
+  if (!level.ok()) {
+    relay_.follow(*master_, credentials());
+    co_return std::move(level).error();
+  }
+  relay_.truncate_to_safe_boundary();
+  auto told = co_await node->ask(split("REPLICAOF NO ONE", ' '));
+  if (!told.ok() || told.value().is_error()) {
+    relay_.follow(*master_, credentials());
+    co_return Error{Errc::refused, "the node " + node->name() + " refused REPLICAOF NO ONE: " +
+                                       (told.ok() ? told.value().text : told.error().detail)};
+  }
+  const Address former = *master_;
+  master_.reset();
+  upstream_.reset();
+  const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == node; });
+  follow_primary(static_cast<size_t>(index - nodes_.begin()));
+  auto taken = co_await wait_for_takeover(*node);
+  if (!taken.ok()) log_warning("instance", "{}", taken.error().detail);
+  log_notice("instance", "no longer following {}; {} is the primary", former.text(), node->name());
+  co_return Result<void>();
+}
+
+Task<Result<void>> Steering::bring_level(Node& node) {
+  const int64_t deadline = world_.clock.now_ms() + kLevelMs;
+  for (;;) {
+    auto role = co_await node.ask(split("INFO replication", ' '));
+    CO_RETURN_IF_ERROR(role);
+    const auto applied = parse_int(resp::info_field(role.value().text, "master_repl_offset"));
+    if (applied && *applied >= relay_.safe_boundary().value) co_return Result<void>();
+    if (world_.clock.now_ms() > deadline) {
+      co_return Error{Errc::timed_out, "the node " + node.name() + " did not apply what this instance had received"};
+    }
+    co_await world_.clock.sleep(kStepMs);
+  }
+}
+
+Task<Result<void>> Steering::wait_for_takeover(Node& node) {
+  const int64_t deadline = world_.clock.now_ms() + kTakeoverMs;
+  node.look_again();
+  while (relay_.upstream().state != "connected" || !node.view().is_master) {
+    if (world_.clock.now_ms() > deadline) {
+      co_return Error{Errc::timed_out, "promoted " + node.name() + ", but could not follow it yet: " +
+                                           relay_.upstream().last_error};
+    }
+    co_await relay_.changed.wait_for(world_.clock, kStepMs);
+    if (!node.view().is_master) node.look_again();
+  }
+  co_return Result<void>();
+}
+
+}  // namespace sidestream::instance

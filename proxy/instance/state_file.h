@@ -1,0 +1,21 @@
+// state_file.h: what was decided at run time and must survive a restart: the role (option `replicaof`), and options that CONFIG
+// REWRITE kept. One small JSON file in `dir`, replaced as a whole (write, sync, rename): a crash leaves the old or the new one.
+//
+//   {"options": {"replicaof": "HOST PORT" | "", "name": "value", ...}}
+//
+// Failure modes: no file is an ordinary start. A damaged one is an error that names the file: guessing a role could wipe data.
+#pragma once
+
+#include <string>
+
+#include "common/world.h"
+#include "config/sources.h"
+
+namespace sidestream::instance {
+
+/// At start, before there is a loop. Errc::config when the file is damaged.
+Result<Texts> read_state(const std::string& dir);
+void forget_state(const std::string& dir);
+Task<Result<void>> write_state(World& world, std::string dir, Texts options);
+
+}  // namespace sidestream::instance

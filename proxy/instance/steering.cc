@@ -1,0 +1,198 @@
+// steering.cc: the plan and what follows from it. Changes of role are in role_change.cc.
+#include "proxy/instance/steering.h"
+
+#include <algorithm>
+
+#include "common/log.h"
+#include "common/text.h"
+
+namespace sidestream::instance {
+namespace {
+
+constexpr int64_t kFirstAnswersMs = 3000;  // after that a silent node is down, not slow
+constexpr int64_t kAliveMs = 3000;         // heard within: may take writes
+
+bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1" || host == "localhost"; }
+
+}  // namespace
+
+Steering::Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane)
+    : world_(world), config_(config), relay_(relay), plane_(plane), replan_(*this) {}
+
+Steering::~Steering() = default;
+
+int Steering::follow_port() const { return config_.announce_port != 0 ? static_cast<int>(config_.announce_port) : port_; }
+
+void Steering::start(int port, std::optional<Address> master) {
+  port_ = port;
+  started_ms_ = world_.clock.now_ms();
+  relay_.set_announce(follow_port(), config_.announce_ip);
+  for (const NodeConfig& identity : config_.nodes) {
+    nodes_.push_back(std::make_unique<Node>(world_, config_, identity, false, *this));
+  }
+  if (master) become_replica(*master);
+  for (auto& node : nodes_) node->start();
+  relay_changed();
+}
+
+void Steering::replan() {
+  if (changing_role_) {
+    feed_plane();
+    return;
+  }
+  Situation situation;
+  situation.follows_upstream = master_.has_value();
+  situation.heard_long_enough = world_.clock.now_ms() - started_ms_ > kFirstAnswersMs;
+  situation.has_history = relay_.has_history();
+  situation.history = relay_.history();
+  situation.primary = primary_;
+  for (const auto& node : nodes_) situation.nodes.push_back(node->view());
+  const Plan plan = make_plan(situation);
+  if (plan.trouble != trouble_) {
+    trouble_ = plan.trouble;
+    if (trouble_.empty()) log_notice("instance", "all nodes are in their places");
+    else log_warning("instance", "{}", trouble_);
+  }
+  if (!master_ && plan.primary != primary_ && plan.primary) follow_primary(*plan.primary);
+  for (size_t i = 0; i < nodes_.size(); ++i) nodes_[i]->set_duty(plan.duties[i]);
+  feed_plane();
+}
+
+void Steering::follow_primary(size_t index) {
+  primary_ = index;
+  log_notice("instance", "the primary is {}", nodes_[index]->name());
+  relay_.follow(nodes_[index]->identity().address, credentials());
+}
+
+Node* Steering::lead() {
+  if (!master_) return primary_ ? nodes_[*primary_].get() : nullptr;
+  for (const auto& node : nodes_) {
+    if (node->heard_within(kAliveMs) && node->view().follows_us) return node.get();
+  }
+  if (!nodes_.empty()) return nodes_.front().get();
+  return upstream_.get();
+}
+
+Node* Steering::writer() {
+  if (!master_) return primary_ ? nodes_[*primary_].get() : nullptr;
+  return upstream_.get();
+}
+
+void Steering::feed_plane() {
+  plane_.set_primary(changing_role_ ? std::nullopt : primary_facts());
+  plane_.set_targets(target_facts());
+  relay_.set_snapshot_sources(snapshot_sources());
+  feed_commands();
+}
+
+std::optional<routing::PrimaryFacts> Steering::primary_facts() {
+  const Node* node = writer();
+  if (node == nullptr || !node->heard_within(kAliveMs) || !node->view().reachable) return std::nullopt;
+  if (!node->is_instance() && !node->view().is_master) return std::nullopt;
+  return routing::PrimaryFacts{node->identity().address, config_.masteruser, config_.masterauth, node->is_instance()};
+}
+
+const Node* Steering::node_of(const replication::ReplicaStatus& replica) const {
+  const std::string address = Address{replica.host, replica.port, ""}.text();
+  const auto found = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& node) {
+    return node->reached_at() == address || node->name() == address;
+  });
+  return found == nodes_.end() ? nullptr : found->get();
+}
+
+const replication::ReplicaStatus* Steering::link_of(const Node& node,
+                                                    const std::vector<replication::ReplicaStatus>& links) const {
+  const auto found = std::find_if(links.begin(), links.end(), [&](const auto& link) { return node_of(link) == &node; });
+  return found == links.end() ? nullptr : &*found;
+}
+
+std::vector<routing::TargetFacts> Steering::target_facts() const {
+  const auto links = relay_.replicas();
+  std::vector<routing::TargetFacts> targets;
+  for (const auto& node : nodes_) {
+    if (!master_ && primary_ && nodes_[*primary_] == node) continue;
+    routing::TargetFacts target;
+    target.address = node->identity().address;
+    target.weight = static_cast<int>(node->identity().weight);
+    target.zone = node->identity().zone;
+    target.local = is_loopback(target.address.host);
+    target.user = config_.masteruser;
+    target.password = config_.masterauth;
+    if (const auto* link = link_of(*node, links)) {
+      target.online = link->state == "online" && !node->view().loading;
+      target.acked = link->acked;
+      target.lag_ms = link->lag_ms;
+    }
+    targets.push_back(std::move(target));
+  }
+  for (const auto& link : links) {
+    if (link.port == 0 || link.rdb_only || node_of(link) != nullptr) continue;
+    routing::TargetFacts target;
+    target.address = Address{link.host, link.port, ""};
+    target.local = is_loopback(link.host);
+    target.online = link.state == "online";
+    target.is_instance = link.is_instance;
+    target.acked = link.acked;
+    target.lag_ms = link.lag_ms;
+    target.user = config_.masteruser;
+    target.password = config_.masterauth;
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+std::vector<Address> Steering::snapshot_sources() const {
+  const auto links = relay_.replicas();
+  std::vector<Address> sources;
+  for (const auto& node : nodes_) {
+    const auto* link = link_of(*node, links);
+    if (link != nullptr && link->state == "online") sources.push_back(node->identity().address);
+  }
+  return sources;
+}
+
+void Steering::feed_commands() {
+  const Node* from = lead();
+  if (from == nullptr || from->commands().empty()) from = writer();
+  if (from == nullptr || from->commands().empty()) return;
+  if (from == table_from_ && from->table_serial() == table_serial_) return;
+  table_from_ = from;
+  table_serial_ = from->table_serial();
+  plane_.set_commands(from->commands(), from->version(), from->databases());
+}
+
+std::vector<admin::NodeFacts> Steering::node_facts() const {
+  const auto links = relay_.replicas();
+  std::vector<admin::NodeFacts> facts;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const Node& node = *nodes_[i];
+    const auto* link = link_of(node, links);
+    admin::NodeFacts one;
+    one.address = node.name();
+    one.is_primary = !master_ && primary_ == i;
+    one.trouble = node.trouble();
+    one.offset = one.is_primary ? relay_.offset() : link != nullptr ? link->acked : node.view().offset;
+    one.lag_bytes = one.is_primary ? 0 : std::max<int64_t>(0, relay_.offset() - one.offset);
+    one.lag_ms = link != nullptr ? link->lag_ms : 0;
+    if (!node.view().reachable) one.state = "down";
+    else if (node.view().loading) one.state = "loading";
+    else if (one.is_primary) one.state = "online";
+    else if (node.duty() == Duty::foreign) one.state = "foreign";
+    else if (link == nullptr) one.state = "waiting";
+    else one.state = link->state == "online" ? "online" : "syncing";
+    if (one.state == "foreign" && one.trouble.empty()) one.trouble = "holds data of another history; left alone";
+    facts.push_back(std::move(one));
+  }
+  const auto add_counts = [&](const routing::TargetCounts& counts) {
+    for (auto& one : facts) {
+      if (one.address != counts.address.text()) continue;
+      one.reads += counts.reads;
+      one.writes += counts.writes;
+    }
+  };
+  for (const auto& counts : plane_.target_counts()) add_counts(counts);
+  if (const auto counts = plane_.primary_counts()) add_counts(*counts);
+  return facts;
+}
+
+}  // namespace sidestream::instance

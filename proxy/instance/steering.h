@@ -1,0 +1,93 @@
+// steering.h: who leads. Holds the nodes, makes the plan from what they say, and sees that the relay follows the right
+// server, that nodes follow us, and that the client plane knows where to write and read.
+//
+// Happy path: each change of a node or of the relay leads to one new plan at the end of the turn. A change of role
+// (REPLICAOF) is one conversation at a time: hold writes, bring the lead node level, promote it, follow it, release.
+// Failure modes: a plan with trouble changes nothing and is reported; a promotion that cannot be finished goes back to
+// the former upstream and says why.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/signal.h"
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/admin/group.h"
+#include "proxy/instance/node.h"
+#include "proxy/replication/relay.h"
+#include "proxy/routing/plane.h"
+
+namespace sidestream::instance {
+
+class Steering final : private Node::Owner {
+ public:
+  Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane);
+  ~Steering();
+  /// `port`: where the nodes are told to find us. `master`: the role at start.
+  void start(int port, std::optional<Address> master);
+
+  bool is_primary() const { return !master_.has_value(); }
+  const std::optional<Address>& master() const { return master_; }
+  /// The node that speaks for us: the primary, or the first that follows us well; the upstream if there is none. May be null.
+  Node* lead();
+  const Node* lead() const { return const_cast<Steering*>(this)->lead(); }
+  /// The server that takes writes. May be null.
+  Node* writer();
+  std::vector<admin::NodeFacts> node_facts() const;
+  const std::string& trouble() const { return trouble_; }
+  std::vector<std::unique_ptr<Node>>& nodes() { return nodes_; }
+  bool changing_role() const { return changing_role_; }
+
+  /// See admin::Group::change_role().
+  Task<Result<void>> change_role(std::optional<Address> master);
+  /// Something about the relay changed: look again at the end of this turn.
+  void relay_changed() { ReadyQueue::current().post_turn_end(replan_); }
+
+ private:
+  struct Replan : ReadyNode {
+    explicit Replan(Steering& owner) : ReadyNode(&Replan::run), steering(owner) {}
+    static void run(ReadyNode& node) { static_cast<Replan&>(node).steering.replan(); }
+    Steering& steering;
+  };
+
+  void node_changed() override { ReadyQueue::current().post_turn_end(replan_); }
+  int follow_port() const override;
+
+  void replan();
+  void follow_primary(size_t index);
+  void feed_plane();
+  void feed_commands();
+  std::optional<routing::PrimaryFacts> primary_facts();
+  std::vector<routing::TargetFacts> target_facts() const;
+  std::vector<Address> snapshot_sources() const;
+  const Node* node_of(const replication::ReplicaStatus& replica) const;
+  const replication::ReplicaStatus* link_of(const Node& node, const std::vector<replication::ReplicaStatus>& links) const;
+  replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
+
+  void become_replica(const Address& master);
+  Task<Result<void>> promote();
+  Task<Result<void>> bring_level(Node& node);
+  Task<Result<void>> wait_for_takeover(Node& node);
+
+  World& world_;
+  Config& config_;
+  replication::Relay& relay_;
+  routing::Plane& plane_;
+  int port_ = 0;
+  int64_t started_ms_ = 0;
+
+  std::optional<Address> master_;
+  std::unique_ptr<Node> upstream_;     // watched while we are a replica
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::optional<size_t> primary_;      // among nodes_, while we front the primary
+  std::string trouble_;
+  bool changing_role_ = false;
+  const Node* table_from_ = nullptr;   // whose COMMAND table the plane has
+  uint64_t table_serial_ = 0;
+  Replan replan_;
+};
+
+}  // namespace sidestream::instance

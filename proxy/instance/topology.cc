@@ -1,0 +1,122 @@
+// topology.cc: tests/unit/topology_test.cc has the table of situations.
+#include "proxy/instance/topology.h"
+
+#include <algorithm>
+
+namespace sidestream::instance {
+namespace {
+
+bool promoted_from(const NodeView& node, const replication::History& history) {
+  return node.is_master && !history.replid.empty() && node.replid2 == history.replid;
+}
+
+std::optional<size_t> only(const std::vector<NodeView>& nodes, bool (*fits)(const NodeView&)) {
+  std::optional<size_t> found;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!fits(nodes[i])) continue;
+    if (found) return std::nullopt;
+    found = i;
+  }
+  return found;
+}
+
+std::string names(const std::vector<NodeView>& nodes, bool (*fits)(const NodeView&)) {
+  std::string text;
+  for (const NodeView& node : nodes) {
+    if (fits(node)) text += (text.empty() ? "" : ", ") + node.name;
+  }
+  return text;
+}
+
+bool is_up_master(const NodeView& node) { return node.reachable && node.is_master; }
+bool is_full_master(const NodeView& node) { return is_up_master(node) && !node.empty && !node.loading; }
+bool is_silent(const NodeView& node) { return !node.heard; }
+
+/// The node that took the history over, if the one we follow did not keep it.
+std::optional<size_t> successor(const Situation& s) {
+  for (size_t i = 0; i < s.nodes.size(); ++i) {
+    if (s.nodes[i].reachable && s.has_history && promoted_from(s.nodes[i], s.history)) return i;
+  }
+  return std::nullopt;
+}
+
+void choose_first_primary(const Situation& s, Plan& plan) {
+  const std::string silent = names(s.nodes, is_silent);
+  if (!silent.empty() && !s.heard_long_enough) {
+    plan.trouble = "waiting for the first answer of " + silent;
+    return;
+  }
+  if (auto full = only(s.nodes, is_full_master)) {
+    plan.primary = full;
+    return;
+  }
+  const std::string masters = names(s.nodes, is_full_master);
+  if (!masters.empty()) {
+    plan.trouble = "several nodes hold data as primaries: " + masters +
+                   "; make all but one replicas, or empty them, so that no data is lost by a guess";
+    return;
+  }
+  const auto first_empty = std::find_if(s.nodes.begin(), s.nodes.end(), is_up_master);
+  if (first_empty != s.nodes.end() && silent.empty()) {
+    plan.primary = static_cast<size_t>(first_empty - s.nodes.begin());
+    return;
+  }
+  plan.trouble = silent.empty() ? "no node is a primary; promote one (REPLICAOF NO ONE on that node), or set replicaof"
+                                : "no node that answers holds data as a primary, and there is no answer from " + silent;
+}
+
+void choose_primary(const Situation& s, Plan& plan) {
+  if (!s.primary) {
+    choose_first_primary(s, plan);
+    return;
+  }
+  const NodeView& current = s.nodes[*s.primary];
+  if (current.reachable && current.is_master) {
+    plan.primary = s.primary;
+    return;
+  }
+  plan.primary = successor(s);
+  if (plan.primary) return;
+  if (current.reachable) {
+    plan.trouble = "the primary node " + current.name + " became a replica, and no other node went on with its history";
+  } else {
+    plan.primary = s.primary;  // it may come back; until then there is nobody better
+    plan.trouble = "the primary node " + current.name + " does not answer";
+  }
+}
+
+Duty duty_of(const Situation& s, const Plan& plan, size_t index) {
+  const NodeView& node = s.nodes[index];
+  if (plan.primary == index) return Duty::primary;
+  if (!node.heard || (!plan.primary && !s.follows_upstream) || !s.has_history) return Duty::unknown;
+  if (node.follows_us || node.consented || node.empty || is_of_history(node, s.history)) return Duty::follow;
+  // A replica of ours that just lost its link may know the id that we are about to learn: only a primary is foreign
+  // for certain, or a replica of somebody else.
+  return Duty::foreign;
+}
+
+}  // namespace
+
+bool is_of_history(const NodeView& node, const replication::History& history) {
+  if (history.contains(node.replid, node.offset)) return true;
+  // Promoted, and not a byte written since.
+  return promoted_from(node, history) && node.offset.next_byte() == node.second_offset;
+}
+
+Plan make_plan(const Situation& situation) {
+  Plan plan;
+  plan.duties.resize(situation.nodes.size(), Duty::unknown);
+  if (!situation.follows_upstream) choose_primary(situation, plan);
+  std::string foreign;
+  for (size_t i = 0; i < situation.nodes.size(); ++i) {
+    plan.duties[i] = duty_of(situation, plan, i);
+    if (plan.duties[i] == Duty::foreign) foreign += (foreign.empty() ? "" : ", ") + situation.nodes[i].name;
+  }
+  if (!foreign.empty() && plan.trouble.empty()) {
+    plan.trouble = "left alone because it holds data of another history: " + foreign +
+                   "; empty it (FLUSHALL) or remove it from nodes";
+  }
+  return plan;
+}
+
+}  // namespace sidestream::instance

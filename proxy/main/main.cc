@@ -1,0 +1,90 @@
+// main.cc: from the command line to a running instance, and its exit code.
+#include <cstdio>
+#include <csignal>
+
+#include "common/log.h"
+#include "common/uv_world.h"
+#include "proxy/instance/instance.h"
+#include "proxy/main/command_line.h"
+#include "proxy/main/subcommands.h"
+
+namespace sidestream {
+namespace {
+
+int complain(const std::string& text, int code) {
+  std::fprintf(stderr, "%s\n", text.c_str());
+  return code;
+}
+
+LogSettings log_settings(const Config& config) {
+  const auto level = parse_log_level(config.log.level);
+  return {level.ok() ? level.value() : LogLevel::notice, config.log.format == "json", config.log.file};
+}
+
+/// What earlier runs kept wins over the file; the log says so.
+Result<Texts> apply_state(CommandLine& line) {
+  if (line.forget_state) {
+    instance::forget_state(line.config.dir);
+    return Texts{};
+  }
+  auto state = instance::read_state(line.config.dir);
+  RETURN_IF_ERROR(state);
+  line.inputs.state = state.value();
+  Loaded loaded = load(line.inputs);
+  if (!loaded.problems.empty()) return Error{Errc::config, loaded.problems.front().line()};
+  line.config = std::move(loaded.config);
+  line.warnings = std::move(loaded.warnings);
+  return state;
+}
+
+Task<void> start(instance::Instance& instance, UvWorld& world, int& exit_code) {
+  auto started = co_await instance.start();
+  if (started.ok()) {
+    log_notice("instance", "sidestream {} is up at {}", SIDESTREAM_VERSION, instance.node_address().text());
+    co_return;
+  }
+  exit_code = complain("sidestream: " + started.error().detail, kExitFatal);
+  world.stop();
+}
+
+int run(CommandLine line) {
+  auto state = apply_state(line);
+  if (!state.ok()) return complain("sidestream: " + state.error().detail, kExitConfig);
+  auto log = set_log(log_settings(line.config));
+  if (!log.ok()) return complain("sidestream: " + log.error().detail, kExitConfig);
+  for (const std::string& warning : line.warnings) log_warning("config", "{}", warning);
+  for (const auto& [name, text] : state.value()) {
+    log_notice("config", "{} is '{}' as decided in an earlier run (--forget-state drops this)", name, text);
+  }
+  int exit_code = kExitOk;
+  UvWorld world;
+  instance::Instance instance(world.world(), line.config, std::move(state).value());
+  auto bound = instance.bind();
+  if (!bound.ok()) return complain("sidestream: " + bound.error().detail, kExitBind);
+  bool asked_before = false;
+  const auto finish = [&] {
+    if (asked_before) return world.stop();
+    asked_before = true;
+    instance.drain_then([&] { world.stop(); });
+  };
+  world.on_signal(SIGTERM, finish);
+  world.on_signal(SIGINT, finish);
+  world.on_signal(SIGUSR1, [] {
+    auto reopened = reopen_log();
+    if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);
+  });
+  TaskSet starting;
+  starting.add(start(instance, world, exit_code));
+  world.run();
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace sidestream
+
+int main(int argc, char** argv) {
+  using namespace sidestream;
+  CommandLine line = parse_command_line(std::vector<std::string>(argv + 1, argv + argc), process_environment());
+  if (line.action != CommandLine::Action::run) return subcommand(line);
+  return run(std::move(line));
+}

@@ -1,0 +1,169 @@
+// status_view.cc: reads fields with defaults, so that an older or newer instance can be looked at too.
+#include "proxy/main/status_view.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "common/text.h"
+
+namespace sidestream {
+namespace {
+
+using nlohmann::json;
+
+const json& at(const json& object, const char* key) {
+  static const json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(key);
+  return found == object.end() ? kNothing : *found;
+}
+
+std::string text(const json& object, const char* key) {
+  const json& value = at(object, key);
+  return value.is_string() ? printable(value.get_ref<const std::string&>()) : std::string();
+}
+
+int64_t number(const json& object, const char* key) {
+  const json& value = at(object, key);
+  return value.is_number() ? value.get<int64_t>() : 0;
+}
+
+bool yes(const json& object, const char* key) {
+  const json& value = at(object, key);
+  return value.is_boolean() && value.get<bool>();
+}
+
+std::string share(int64_t part, int64_t whole) {
+  return whole == 0 ? "0%" : fmt::format("{:.0f}%", 100.0 * static_cast<double>(part) / static_cast<double>(whole));
+}
+
+/// "[#######.....]  58%  1.1 GiB of 1.9 GiB"; without a total only what is there.
+std::string progress(int64_t done, int64_t total) {
+  constexpr size_t kWidth = 24;
+  if (total <= 0) return human_bytes(done);
+  const auto filled =
+      static_cast<size_t>(kWidth * std::min(1.0, static_cast<double>(done) / static_cast<double>(total)));
+  return fmt::format("[{}{}] {} of {} ({})", std::string(filled, '#'), std::string(kWidth - filled, '.'),
+                     human_bytes(done), human_bytes(total), share(done, total));
+}
+
+class Picture {
+ public:
+  Picture(const json& status, bool colour) : status_(status), colour_(colour) {}
+
+  std::string draw() {
+    upstream();
+    instance();
+    below();
+    counts();
+    return std::move(out_);
+  }
+
+ private:
+  std::string state(const std::string& name) const {
+    if (!colour_) return name;
+    const bool good = name == "online" || name == "connected" || name == "ready";
+    const bool bad = name == "down" || name == "connect" || name == "held" || name == "not ready";
+    return fmt::format("\x1b[{}m{}\x1b[0m", good ? 32 : bad ? 31 : 33, name);
+  }
+  std::string strong(const std::string& words) const {
+    return colour_ ? fmt::format("\x1b[1m{}\x1b[0m", words) : words;
+  }
+  void line(const std::string& words) { out_ += words + '\n'; }
+  void trouble(const std::string& indent, const std::string& words) {
+    if (!words.empty())
+      line(fmt::format("{}{}", indent, colour_ ? fmt::format("\x1b[31m! {}\x1b[0m", words) : "! " + words));
+  }
+
+  void upstream() {
+    const json& up = at(status_, "upstream");
+    if (text(up, "address").empty()) return;
+    line(fmt::format("upstream {}  {}  offset {}, heard {} ms ago", strong(text(up, "address")),
+                     state(text(up, "state")), number(up, "offset"), number(up, "last_io_ms")));
+    const json& snapshot = at(up, "snapshot");
+    if (text(up, "state") == "sync")
+      line("│  snapshot " + progress(number(snapshot, "received"), number(snapshot, "total")));
+    if (text(up, "state") != "connected") trouble("│  ", text(up, "last_error"));
+  }
+
+  void instance() {
+    line(fmt::format("instance  {}  {}  offset {}  sidestream {}", strong(text(status_, "role")),
+                     state(yes(status_, "ready") ? "ready" : "not ready"), number(status_, "offset"),
+                     text(status_, "version")));
+    const json& backlog = at(status_, "backlog");
+    line(fmt::format("│  history {}, backlog {} in {} of memory", text(status_, "replid"),
+                     human_bytes(number(backlog, "histlen")), human_bytes(number(backlog, "memory_bytes"))));
+    trouble("│  ", text(status_, "trouble"));
+  }
+
+  void below() {
+    const json& nodes = at(status_, "nodes");
+    const json& replicas = at(status_, "replicas");
+    int64_t reads = 0;
+    for (const json& node : nodes) reads += number(node, "reads");
+    const size_t all = nodes.size() + replicas.size();
+    size_t drawn = 0;
+    for (const json& node : nodes) {
+      const bool last = ++drawn == all;
+      line(fmt::format("{} node {}  {}  {}  {}  reads {} ({}), writes {}", last ? "└─" : "├─",
+                       strong(text(node, "address")), text(node, "role"), state(text(node, "state")), lag(node),
+                       number(node, "reads"), share(number(node, "reads"), reads), number(node, "writes")));
+      trouble(last ? "     " : "│    ", text(node, "trouble"));
+    }
+    for (const json& replica : replicas) {
+      const bool last = ++drawn == all;
+      line(fmt::format("{} replica {}  {}  {}", last ? "└─" : "├─", strong(text(replica, "address")),
+                       state(text(replica, "state")), lag(replica)));
+      if (text(replica, "state") == "send_bulk") {
+        line((last ? "     snapshot " : "│    snapshot ") +
+             progress(number(replica, "sent"), number(replica, "total")));
+      }
+    }
+  }
+
+  static std::string lag(const json& who) {
+    return fmt::format("offset {}, behind {} and {} ms", number(who, "offset"), human_bytes(number(who, "lag_bytes")),
+                       number(who, "lag_ms"));
+  }
+
+  void counts() {
+    const json& clients = at(status_, "clients");
+    line(fmt::format("clients {} connected, {} accepted, {} rejected", number(clients, "connected"),
+                     number(clients, "accepted"), number(clients, "rejected")));
+    const json& counters = at(status_, "counters");
+    const int64_t spread = number(counters, "reads_replica");
+    const int64_t reads = spread + number(counters, "reads_primary");
+    line(fmt::format("reads {}, {} of them by replicas; writes {}, {} held", reads, share(spread, reads),
+                     number(counters, "writes"), number(counters, "held_writes")));
+    line(fmt::format("syncs {} full, {} partial; snapshots {} fetched, {} shared", number(counters, "full_syncs"),
+                     number(counters, "partial_syncs"), number(counters, "snapshots_fetched"),
+                     number(counters, "snapshots_shared")));
+  }
+
+  const json& status_;
+  bool colour_;
+  std::string out_;
+};
+
+}  // namespace
+
+Result<std::string> draw_status(std::string_view text, bool colour) {
+  const json status = json::parse(text, nullptr, false);
+  if (!status.is_object() || !status.contains("role"))
+    return Error{Errc::protocol, "the answer is no status of an instance"};
+  return Picture(status, colour).draw();
+}
+
+bool is_synced(std::string_view body) {
+  const json status = json::parse(body, nullptr, false);
+  const json& nodes = at(status, "nodes");
+  const bool online =
+      std::all_of(nodes.begin(), nodes.end(), [](const json& node) { return text(node, "state") == "online"; });
+  const bool connected = text(status, "role") == "primary" || text(at(status, "upstream"), "state") == "connected";
+  return yes(status, "ready") && connected && online;
+}
+
+}  // namespace sidestream
