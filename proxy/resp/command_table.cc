@@ -315,11 +315,10 @@ bool visit_range(const KeyRange& range, Args args, KeyVisitor visit) {
   return told;
 }
 
-/// SORT's BY and GET with a '*' read keys that are made from the elements.
+/// SORT_RO with BY or GET and a '*' behind it reads keys that are made from the elements. No other argument has a '*'.
 bool uses_patterns(Args args) {
-  for (size_t i = 2; i + 1 < args.size(); ++i) {
-    const bool option = iequals(args[i], "by") || iequals(args[i], "get");
-    if (option && args[i + 1].find('*') != std::string_view::npos) return true;
+  for (size_t i = 2; i < args.size(); ++i) {
+    if (args[i].find('*') != std::string_view::npos) return true;
   }
   return false;
 }

@@ -183,7 +183,7 @@ RequestParser::State RequestParser::read_count(std::string_view bytes) {
     return fail("invalid multibulk length");
   }
   if (!limits.authenticated && line.number > kStrangerArgumentsMax) return fail("unauthenticated multibulk length");
-  arguments_left_ = std::max<int64_t>(line.number, 0);
+  arguments_left_ = line.number;  // none or fewer: the request ends here
   position_ = line.next;
   return State::ok;
 }

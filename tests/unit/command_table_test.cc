@@ -220,6 +220,7 @@ TEST_CASE_FIXTURE(Tables, "keys: none, or nobody knows which") {
     CHECK(keys_of(v7, request).keys == Keys::unknown);
   }
   CHECK(keys_of(v7, "sort_ro k by nosort get #").keys == Keys::known);
+  CHECK(keys_of(v7, "sort_ro a*b alpha").keys == Keys::known);
   CHECK(keys_of(v7, "sort k by w_* get x_*").keys == Keys::known);  // it writes none of these
 }
 

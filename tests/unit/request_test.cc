@@ -74,6 +74,8 @@ const std::vector<Bad> kBad = {
     {"*\r\n", "invalid multibulk length"},
     {"*2147483648\r\n", "invalid multibulk length"},
     {"*99999999999999999999\r\n", "invalid multibulk length"},
+    {"*18446744073709551617\r\n", "invalid multibulk length"},
+    {"*1\r\n$18446744073709551620\r\nPING\r\n", "invalid bulk length"},
     {"*1\r\n+PING\r\n", "expected '$', got '+'"},
     {"*1\r\nxPING\r\n", "expected '$', got 'x'"},
     {"*1\r\n\r\n", "expected '$', got '\r'"},  // the writer turns it into the blank that stock shows
