@@ -287,64 +287,67 @@ TEST_CASE_FIXTURE(Tables, "classes: a read may go to a replica, so it must be on
   });
 }
 
+struct ClassRow {
+  const char* request;
+  CommandClass cls;
+  bool writes;
+};
+
+const std::vector<ClassRow> kClassRows = {
+    {"GET k", CommandClass::read, false},
+    {"set k v", CommandClass::write, true},
+    {"getex k", CommandClass::write, true},
+    {"sort k", CommandClass::write, true},
+    {"georadius k 1 2 3 m", CommandClass::write, true},
+    {"bitfield k get u8 0", CommandClass::write, true},
+    {"pfcount k", CommandClass::read_primary, false},
+    {"touch k", CommandClass::read_primary, false},
+    {"object encoding k", CommandClass::read_primary, false},
+    {"memory usage k", CommandClass::read_primary, false},
+    {"memory doctor", CommandClass::private_primary, false},
+    {"publish c m", CommandClass::write, false},
+    {"time", CommandClass::write, false},
+    {"flushall", CommandClass::write, true},
+    {"eval s 0", CommandClass::script, true},
+    {"blpop k 0", CommandClass::blocking, true},
+    {"bzpopmin k 0", CommandClass::blocking, true},
+    {"xread streams k 0", CommandClass::read, false},
+    {"xread count 2 BLOCK 0 streams k 0", CommandClass::blocking, false},
+    {"xread streams block 0", CommandClass::read, false},
+    {"xreadgroup group g c streams k >", CommandClass::write, true},
+    {"xreadgroup group block c streams k >", CommandClass::write, true},
+    {"xreadgroup group streams c block 0 streams k >", CommandClass::blocking, true},
+    {"xgroup create k g $", CommandClass::write, true},
+    {"xinfo stream k", CommandClass::read, false},
+    {"scan 0", CommandClass::scan, false},
+    {"multi", CommandClass::transaction, false},
+    {"watch k", CommandClass::transaction, false},
+    {"subscribe c", CommandClass::subscribe, false},
+    {"monitor", CommandClass::monitor, false},
+    {"client setname x", CommandClass::session, false},
+    {"CLIENT TRACKING on", CommandClass::pin, false},
+    {"ping", CommandClass::session, false},
+    {"info", CommandClass::local, false},
+    {"config get x", CommandClass::local, false},
+    {"wait 1 0", CommandClass::local, false},
+    {"replicaof no one", CommandClass::local, false},
+    {"SIDESTREAM status", CommandClass::local, false},
+    {"command count", CommandClass::read_primary, false},
+    {"module list", CommandClass::read_primary, false},
+    {"MODULE LOAD x", CommandClass::local, false},
+    {"script load x", CommandClass::private_primary, false},
+    {"script debug yes", CommandClass::pin, false},
+    {"acl whoami", CommandClass::private_primary, false},
+    {"slowlog get", CommandClass::private_primary, false},
+    {"debug sleep 0", CommandClass::private_primary, false},
+    {"save", CommandClass::private_primary, false},
+    {"migrate h 1 k 0 1", CommandClass::private_primary, true},
+    {"lastsave", CommandClass::read_primary, false},
+    {"dbsize", CommandClass::read_primary, false},
+};
+
 TEST_CASE_FIXTURE(Tables, "classes: where the flags mislead") {
-  using enum CommandClass;
-  struct Row {
-    const char* request;
-    CommandClass cls;
-    bool writes;
-  };
-  const std::vector<Row> rows = {{"GET k", read, false},
-                                 {"set k v", write, true},
-                                 {"getex k", write, true},
-                                 {"sort k", write, true},
-                                 {"georadius k 1 2 3 m", write, true},
-                                 {"bitfield k get u8 0", write, true},
-                                 {"pfcount k", read_primary, false},
-                                 {"touch k", read_primary, false},
-                                 {"object encoding k", read_primary, false},
-                                 {"memory usage k", read_primary, false},
-                                 {"memory doctor", private_primary, false},
-                                 {"publish c m", write, false},
-                                 {"time", write, false},
-                                 {"flushall", write, true},
-                                 {"eval s 0", script, true},
-                                 {"blpop k 0", blocking, true},
-                                 {"bzpopmin k 0", blocking, true},
-                                 {"xread streams k 0", read, false},
-                                 {"xread count 2 BLOCK 0 streams k 0", blocking, false},
-                                 {"xread streams block 0", read, false},
-                                 {"xreadgroup group g c streams k >", write, true},
-                                 {"xreadgroup group block c streams k >", write, true},
-                                 {"xreadgroup group streams c block 0 streams k >", blocking, true},
-                                 {"xgroup create k g $", write, true},
-                                 {"xinfo stream k", read, false},
-                                 {"scan 0", scan, false},
-                                 {"multi", transaction, false},
-                                 {"watch k", transaction, false},
-                                 {"subscribe c", subscribe, false},
-                                 {"monitor", monitor, false},
-                                 {"client setname x", session, false},
-                                 {"CLIENT TRACKING on", pin, false},
-                                 {"ping", session, false},
-                                 {"info", local, false},
-                                 {"config get x", local, false},
-                                 {"wait 1 0", local, false},
-                                 {"replicaof no one", local, false},
-                                 {"SIDESTREAM status", local, false},
-                                 {"command count", read_primary, false},
-                                 {"module list", read_primary, false},
-                                 {"MODULE LOAD x", local, false},
-                                 {"script load x", private_primary, false},
-                                 {"script debug yes", pin, false},
-                                 {"acl whoami", private_primary, false},
-                                 {"slowlog get", private_primary, false},
-                                 {"debug sleep 0", private_primary, false},
-                                 {"save", private_primary, false},
-                                 {"migrate h 1 k 0 1", private_primary, true},
-                                 {"lastsave", read_primary, false},
-                                 {"dbsize", read_primary, false}};
-  for (const Row& row : rows) {
+  for (const ClassRow& row : kClassRows) {
     CAPTURE(row.request);
     for (const CommandTable* table : {&v7, &v6}) {
       if (table->find(Typed(row.request).args()) == nullptr) continue;  // GETEX came with 6.2
@@ -352,9 +355,9 @@ TEST_CASE_FIXTURE(Tables, "classes: where the flags mislead") {
       CHECK(writes(*table, row.request) == row.writes);
     }
   }
-  CHECK(class_of(v7, "eval_ro s 0") == script);
+  CHECK(class_of(v7, "eval_ro s 0") == CommandClass::script);
   CHECK_FALSE(writes(v7, "eval_ro s 0"));
-  CHECK(class_of(v7, "function load x") == private_primary);
+  CHECK(class_of(v7, "function load x") == CommandClass::private_primary);
   CHECK(writes(v7, "function load x"));
   CHECK_FALSE(writes(v7, "function list"));
 }
