@@ -59,3 +59,45 @@ def front(lab, subject):
     if subject == "stock":
         return primary, primary
     return lab.instance([primary]), primary
+
+
+class Pair:
+    """A stock server and a subject side by side; connections to both, and the same request to both."""
+
+    def __init__(self, stock, front, nodes):
+        self.stock, self.front, self.nodes = stock, front, nodes
+
+    def clients(self, **options):
+        return self.stock.client(**options), self.front.client(**options)
+
+
+@pytest.fixture(scope="module", params=["stock", "instance"])
+def pair(request):
+    """For differential tests: two plain servers, then a server and an instance with a primary and two replicas."""
+    if request.param == "instance" and not harness.BINARY.exists():
+        pytest.skip(f"{harness.BINARY} is not built")
+    lab = harness.Lab()
+    try:
+        stock, primary = lab.server(name="stock"), lab.server(name="primary")
+        nodes = [primary]
+        if request.param == "instance":
+            nodes += lab.servers(2)
+            front = lab.instance(nodes)
+        else:
+            front = primary
+        pair = Pair(stock, front, nodes)
+        pair.lab = lab
+        yield pair
+    finally:
+        lab.close()
+
+
+@pytest.fixture
+def sides(pair):
+    """Fresh connections to both sides of the pair, databases empty."""
+    for side in (pair.stock, pair.front):
+        side("FLUSHALL")
+    expected, actual = pair.clients()
+    yield expected, actual
+    expected.close()
+    actual.close()

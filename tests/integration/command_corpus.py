@@ -1,0 +1,499 @@
+"""Command sequences whose replies do not depend on the server: the corpus of the differential test.
+
+One name, one list of commands, run in order on one connection with empty databases. Left out on purpose: replies that
+are random or name the server (TIME, RANDOMKEY, SRANDMEMBER, INFO, hash-table order); other tests look at those.
+"""
+
+LONG = "x" * 40000
+SCRIPT = "return {KEYS[1], ARGV[1], redis.call('get', KEYS[1])}"
+
+CORPUS = {
+    "connection": """PING
+PING hello
+ECHO hello
+ECHO
+PING a b
+SELECT 3
+SELECT 99
+SELECT x
+SELECT 0
+CLIENT GETNAME
+CLIENT SETNAME me
+CLIENT GETNAME
+CLIENT SETNAME with\\ space
+CLIENT NOSUCH
+CLIENT
+CLIENT MAINT_NOTIFICATIONS ON
+CLIENT NO-EVICT on
+CLIENT NO-EVICT maybe
+CLIENT REPLY ON
+CLIENT GETREDIR
+CLIENT TRACKINGINFO
+CLIENT CACHING YES
+CLIENT UNBLOCK 99999999
+AUTH x
+AUTH a b
+AUTH a b c
+HELLO 9
+HELLO x
+HELLO 2 NOSUCH
+HELLO 2 AUTH x
+RESET
+READONLY
+READWRITE
+CLUSTER SLOTS
+SENTINEL MASTERS
+MAINT_NOTIFICATIONS
+QUIT_NOT""",
+    "unknown": """NOSUCH
+NOSUCH a b c
+nosuch 'quoted arg' "x"
+GET
+GET a b
+SET a
+set
+HSET h f
+MSET a
+OBJECT NOSUCH k
+OBJECT
+XINFO NOSUCH k
+COMMAND NOSUCH
+COMMAND COUNT x
+CONFIG NOSUCH
+SCRIPT NOSUCH
+LPOP k -1
+EXPIRE k x
+INCRBY k x""",
+    "strings": f"""SET k v
+GET k
+SET k v2 GET
+SET k v3 NX
+SET k v3 XX
+SET k v XX NX
+SET k v EX 0
+SET k v EX x
+SET k v EX 100 KEEPTTL
+SETNX k v
+SETNX k2 v
+SETEX k3 100 v
+SETEX k3 0 v
+PSETEX k3 100000 v
+GETSET k v4
+GETDEL k
+GETDEL k
+GETEX k2 PERSIST
+GETEX k3 EX 1000
+MSET a 1 b 2 c 3
+MSETNX a 1 z 2
+MSETNX y 1 z 2
+MGET a b c nosuch
+INCR a
+INCRBY a 10
+DECR a
+DECRBY a 5
+INCRBYFLOAT a 1.5
+INCR a
+APPEND b xyz
+STRLEN b
+STRLEN nosuch
+SETRANGE b 1 QQ
+GETRANGE b 0 -1
+SUBSTR b 0 1
+GETRANGE nosuch 0 5
+SET big {LONG}
+GET big
+STRLEN big
+LCS a b
+LCS a b LEN
+LCS big b IDX
+SETBIT bits 7 1
+SETBIT bits 100 1
+GETBIT bits 7
+BITCOUNT bits
+BITCOUNT bits 0 5 BIT
+BITPOS bits 1
+BITOP OR dest bits b
+BITFIELD bits GET u8 0 SET u8 0 255
+BITFIELD_RO bits GET u8 0
+BITFIELD_RO bits SET u8 0 1
+INCR b
+GET""",
+    "keys": """SET a 1
+SET b 2
+EXISTS a b nosuch a
+TYPE a
+TYPE nosuch
+DEL a nosuch
+UNLINK b
+TOUCH a b
+SET a 1
+EXPIRE a 1000
+EXPIRE a 1000 NX
+EXPIRE a 500 GT
+TTL nosuch
+PERSIST a
+TTL a
+PTTL a
+EXPIRETIME a
+EXPIREAT a 99999999999
+EXPIRETIME a
+PEXPIREAT a 99999999999000
+PEXPIRETIME a
+RENAME a b
+RENAME nosuch b
+RENAMENX b c
+COPY c d
+COPY c d
+COPY c d REPLACE
+COPY c e DB 5
+MOVE c 4
+MOVE c 4
+DBSIZE
+KEYS *
+KEYS nosuch*
+OBJECT ENCODING d
+OBJECT REFCOUNT nosuch
+OBJECT HELP
+DUMP nosuch
+RESTORE r 0 notadump
+SORT nosuch
+WAIT 0 10
+SCAN 0 COUNT 1000 MATCH nosuch*
+SCAN x
+SWAPDB 0 5
+GET e
+SWAPDB 0 5
+FLUSHDB
+DBSIZE
+DEBUG NOSUCH""",
+    "lists": """RPUSH l a b c
+LPUSH l z
+LPUSHX nosuch a
+RPUSHX l d
+LRANGE l 0 -1
+LLEN l
+LINDEX l 1
+LINDEX l 100
+LSET l 0 y
+LSET l 100 y
+LINSERT l BEFORE a q
+LINSERT l AFTER nosuch q
+LPOS l c
+LPOS l nosuch
+LPOS l a RANK -1 COUNT 0
+LREM l 1 q
+LTRIM l 0 3
+LPOP l
+RPOP l 2
+LPOP nosuch
+LPOP nosuch 2
+RPUSH l 3 1 2
+LMOVE l m LEFT RIGHT
+RPOPLPUSH l m
+LMPOP 1 l LEFT COUNT 2
+LMPOP 1 nosuch LEFT
+BLPOP l 0.01
+BLPOP nosuch 0.01
+BRPOP m 1
+BLMOVE m l LEFT LEFT 1
+BRPOPLPUSH nosuch x 0.01
+BLMPOP 0.01 1 nosuch LEFT
+LRANGE l 0 -1
+SET s x
+LPUSH s x
+LRANGE s 0 1""",
+    "hashes": """HSET h f v
+HSET h f v g 2
+HGET h f
+HGET h nosuch
+HMSET h a 1 b 2
+HMGET h f g nosuch
+HGETALL h
+HGETALL nosuch
+HKEYS h
+HVALS h
+HLEN h
+HEXISTS h f
+HSTRLEN h f
+HINCRBY h g 5
+HINCRBYFLOAT h g 0.5
+HINCRBY h f 1
+HSETNX h f x
+HDEL h f nosuch
+HSCAN h 0
+HRANDFIELD nosuch
+HRANDFIELD nosuch 5
+HSET h f""",
+    "sets": """SADD s 1 2 3
+SADD s 3
+SCARD s
+SISMEMBER s 1
+SMISMEMBER s 1 9
+SMEMBERS s
+SADD t 2 3 4
+SINTER s t
+SINTERCARD 2 s t
+SINTERCARD 2 s t LIMIT 1
+SUNION s t
+SDIFF s t
+SINTERSTORE d s t
+SUNIONSTORE d s t
+SDIFFSTORE d s t
+SMOVE s t 1
+SREM t 1 9
+SSCAN d 0
+SPOP nosuch
+SPOP nosuch 3
+SRANDMEMBER nosuch
+SADD one x
+SPOP one
+SMEMBERS one""",
+    "sorted sets": """ZADD z 1 a 2 b 3 c
+ZADD z NX 5 a
+ZADD z XX CH 5 a
+ZADD z INCR 1 b
+ZADD z NX XX 1 a
+ZSCORE z a
+ZSCORE z nosuch
+ZMSCORE z a nosuch
+ZCARD z
+ZCOUNT z -inf +inf
+ZRANK z a
+ZREVRANK z a
+ZRANK z nosuch
+ZINCRBY z 1.5 c
+ZRANGE z 0 -1
+ZRANGE z 0 -1 WITHSCORES
+ZRANGE z 0 -1 REV WITHSCORES
+ZREVRANGE z 0 -1
+ZRANGEBYSCORE z 1 5 WITHSCORES LIMIT 0 1
+ZREVRANGEBYSCORE z 5 1
+ZRANGEBYLEX z - +
+ZLEXCOUNT z - +
+ZRANGESTORE z2 z 0 1
+ZADD y 1 a 9 d
+ZUNION 2 z y WITHSCORES
+ZINTER 2 z y WITHSCORES
+ZDIFF 2 z y
+ZINTERCARD 2 z y
+ZUNIONSTORE u 2 z y WEIGHTS 1 2
+ZINTERSTORE u 2 z y AGGREGATE MAX
+ZDIFFSTORE u 2 z y
+ZPOPMIN z
+ZPOPMAX z 2
+ZPOPMIN nosuch
+ZMPOP 1 y MIN
+ZMPOP 1 nosuch MIN
+BZPOPMIN y 0.01
+BZPOPMAX nosuch 0.01
+BZMPOP 0.01 1 nosuch MIN
+ZSCAN u 0
+ZRANDMEMBER nosuch
+ZREM u a
+ZREMRANGEBYRANK u 0 0
+ZREMRANGEBYSCORE u 0 1
+ZREMRANGEBYLEX u - +
+ZADD z x a
+ZADD z inf i
+ZSCORE z i""",
+    "streams": """XADD x 1-1 f v
+XADD x 1-2 f v g w
+XADD x 1-1 f v
+XADD x NOMKSTREAM 2-1 f v
+XADD nosuch NOMKSTREAM 2-1 f v
+XLEN x
+XRANGE x - +
+XREVRANGE x + - COUNT 1
+XREAD COUNT 1 STREAMS x 0
+XREAD STREAMS x $
+XREAD BLOCK 10 STREAMS x $
+XREAD STREAMS nosuch 0
+XGROUP CREATE x g 0
+XGROUP CREATE x g 0
+XGROUP CREATE nosuch g 0
+XREADGROUP GROUP g c COUNT 1 STREAMS x >
+XPENDING x g
+XACK x g 1-1
+XCLAIM x g c2 0 1-1
+XAUTOCLAIM x g c2 0 0
+XGROUP CREATECONSUMER x g c3
+XGROUP DELCONSUMER x g c3
+XGROUP SETID x g 0
+XINFO STREAM x
+XGROUP DESTROY x g
+XTRIM x MAXLEN 1
+XDEL x 1-2
+XSETID x 9-9
+XREADGROUP GROUP nosuch c STREAMS x >""",
+    "geo and hyperloglog": """GEOADD g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania
+GEODIST g Palermo Catania km
+GEOPOS g Palermo nosuch
+GEOHASH g Palermo
+GEOSEARCH g FROMMEMBER Palermo BYRADIUS 200 km ASC WITHCOORD WITHDIST
+GEOSEARCHSTORE g2 g FROMMEMBER Palermo BYRADIUS 200 km
+GEORADIUS g 15 37 200 km ASC
+GEORADIUS_RO g 15 37 200 km ASC
+GEORADIUSBYMEMBER g Palermo 200 km ASC
+GEORADIUSBYMEMBER_RO g Palermo 200 km ASC COUNT 1
+PFADD p a b c
+PFCOUNT p
+PFADD q c d
+PFCOUNT p q
+PFMERGE r p q
+PFCOUNT r""",
+    "sort": """RPUSH l 3 1 2
+SORT l
+SORT l DESC LIMIT 0 2
+SORT_RO l
+SET w_1 30
+SET w_2 20
+SET w_3 10
+SORT l BY w_*
+SORT_RO l BY w_* GET # GET w_*
+SORT l STORE d
+LRANGE d 0 -1
+SORT_RO l STORE d""",
+    "transactions": """MULTI
+SET k 1
+INCR k
+GET k
+EXEC
+MULTI
+MULTI
+DISCARD
+DISCARD
+EXEC
+MULTI
+NOSUCH
+SET k 2
+EXEC
+MULTI
+LPUSH k x
+GET k
+EXEC
+MULTI
+GET
+EXEC
+WATCH k
+MULTI
+SET k 5
+EXEC
+WATCH k
+SET k 6
+MULTI
+SET k 7
+EXEC
+GET k
+UNWATCH
+MULTI
+SELECT 2
+SET in2 x
+EXEC
+GET in2
+SELECT 0
+GET in2
+MULTI
+WATCH k
+EXEC
+MULTI
+BLPOP nosuch 0
+XREAD BLOCK 0 STREAMS nosuch $
+EXEC
+MULTI
+PING
+ECHO x
+EXEC
+MULTI
+SUBSCRIBE
+DISCARD
+MULTI
+EXEC""",
+    "scripts": f"""EVAL "return 1" 0
+EVAL "{SCRIPT}" 1 k arg
+SET k v
+EVAL "{SCRIPT}" 1 k arg
+EVAL "return redis.call('set', KEYS[1], 'x')" 1 k
+GET k
+EVAL_RO "return redis.call('get', KEYS[1])" 1 k
+EVAL_RO "return redis.call('set', KEYS[1], 1)" 1 k
+EVAL "return redis.error_reply('MY error')" 0
+EVAL "return {{1, 2.5, 'x', false, {{3}}}}" 0
+EVAL "syntax(" 0
+EVAL "return 1" x
+EVAL "return 1" 5
+EVALSHA ffffffffffffffffffffffffffffffffffffffff 0
+SCRIPT LOAD "return 7"
+EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0
+SCRIPT LOAD "return redis.call('get', KEYS[1])"
+SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db
+EVALSHA_RO 4e6d8fc8bb01276962cce5371fa795a7763657ae 1 k
+SCRIPT KILL
+SCRIPT FLUSH
+SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db
+FUNCTION LOAD "#!lua name=lib\\nredis.register_function('f', function(k, a) return a[1] end)"
+FUNCTION LOAD "#!lua name=lib\\nredis.register_function('f', function(k, a) return a[1] end)"
+FCALL f 0 hello
+FCALL_RO f 0 hello
+FCALL nosuch 0
+FUNCTION DELETE lib
+FUNCTION DELETE lib
+FUNCTION LOAD "#!lua name=ro\\nredis.register_function{{function_name='g', callback=function(k) return redis.call('get', k[1]) end, flags={{'no-writes'}}}}"
+FCALL g 1 k
+FCALL_RO g 1 k
+FUNCTION FLUSH
+FUNCTION KILL
+FUNCTION STATS""",
+    "publish": """PUBLISH channel message
+SPUBLISH channel message
+PUBSUB CHANNELS
+PUBSUB NUMSUB a b
+PUBSUB NUMPAT
+UNSUBSCRIBE
+PUNSUBSCRIBE
+SUBSCRIBE
+PING""",
+    "introspection": """COMMAND INFO get nosuch
+COMMAND GETKEYS SET k v
+COMMAND GETKEYS EVAL x 2 a b
+COMMAND GETKEYS PING
+COMMAND GETKEYSANDFLAGS SET k v
+COMMAND LIST FILTERBY PATTERN xadd
+CONFIG GET maxmemory-policy
+CONFIG GET databases
+CONFIG GET save
+CONFIG GET appendonly
+CONFIG GET timeout
+CONFIG GET nosuch
+MEMORY USAGE nosuch
+SLOWLOG LEN
+SLOWLOG GET
+LATENCY LATEST
+ACL WHOAMI
+ACL CAT nosuch
+ACL GETUSER nosuch
+MODULE LIST
+LOLWUT VERSION 1
+OBJECT FREQ nosuch
+LASTSAVE x
+XINFO HELP""",
+    "databases": """SET k zero
+SELECT 1
+GET k
+SET k one
+SELECT 2
+DBSIZE
+SELECT 0
+GET k
+MOVE k 2
+SELECT 2
+GET k
+FLUSHDB
+SELECT 1
+GET k
+SWAPDB 1 2
+GET k
+SELECT 2
+GET k
+FLUSHALL
+GET k""",
+}
