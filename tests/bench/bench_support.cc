@@ -118,9 +118,11 @@ void CpuWatch::restart() {
 }
 
 std::string CpuWatch::seconds_json() const {
-  std::vector<std::string> parts;
-  for (size_t i = 0; i < pids_.size(); ++i) parts.push_back(fmt::format("{:.3f}", cpu_seconds(pids_[i]) - started_[i]));
-  return fmt::format("[{}]", fmt::join(parts, ","));
+  std::string list;
+  for (size_t i = 0; i < pids_.size(); ++i) {
+    list += fmt::format("{}{:.3f}", i == 0 ? "[" : ",", cpu_seconds(pids_[i]) - started_[i]);
+  }
+  return list.empty() ? "[]" : list + "]";
 }
 
 void Histogram::add(int64_t nanos) {

@@ -127,8 +127,8 @@ class Lab:
         directory.mkdir()
         process = self.start(label, [
             "redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", directory, "--save", "",
-            "--maxclients", 20000, "--rdbcompression", "no", "--repl-diskless-sync-delay", 0, "--repl-backlog-size", "64mb",
-            "--client-output-buffer-limit", "replica 0 0 0", *options])
+            "--maxclients", 20000, "--rdbcompression", "no", "--repl-diskless-sync-delay", 0,
+            "--repl-backlog-size", "64mb", "--client-output-buffer-limit", "replica 0 0 0", *options])
         wait_for(label, lambda: command(port, "PING"), process)
         return port, process
 
