@@ -145,7 +145,7 @@ void SyntheticPrimary::answer(Replica& replica, const std::vector<std::string>& 
   if (name == "PSYNC" || name == "SYNC") return start_stream(replica, command);
   std::string reply = fmt::format("-ERR unknown command '{}'\r\n", name);
   if (name == "REPLCONF" || name == "AUTH" || name == "SELECT" || name == "CLIENT") reply = "+OK\r\n";
-  if (name == "REPLCONF") replica.snapshot_only |= option == "rdb-only" && command.back() == "1";
+  for (size_t i = 1; i + 1 < command.size(); i += 2) replica.snapshot_only |= command[i] == "rdb-only";
   if (name == "PING") reply = "+PONG\r\n";
   if (name == "COMMAND" || name == "CONFIG") reply = "*0\r\n";
   const int64_t offset = limit();
