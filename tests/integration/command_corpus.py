@@ -5,6 +5,8 @@ are random or name the server (TIME, RANDOMKEY, SRANDMEMBER, INFO, hash-table or
 """
 
 LONG = "x" * 40000
+FUNCTION = ("#!lua name=ro\\nredis.register_function{function_name='g', flags={'no-writes'},"
+            " callback=function(k) return redis.call('get', k[1]) end}")
 SCRIPT = "return {KEYS[1], ARGV[1], redis.call('get', KEYS[1])}"
 
 CORPUS = {
@@ -437,7 +439,7 @@ FCALL_RO f 0 hello
 FCALL nosuch 0
 FUNCTION DELETE lib
 FUNCTION DELETE lib
-FUNCTION LOAD "#!lua name=ro\\nredis.register_function{{function_name='g', callback=function(k) return redis.call('get', k[1]) end, flags={{'no-writes'}}}}"
+FUNCTION LOAD "{FUNCTION}"
 FCALL g 1 k
 FCALL_RO g 1 k
 FUNCTION FLUSH

@@ -90,7 +90,8 @@ AUTH = [
     [("HELLO", "3", "AUTH", "default", "wrong")], [("HELLO", "2", "AUTH", "default")], [("NOSUCH",)], [("GET",)],
     [("MULTI",)], [("SUBSCRIBE", "a")], [("INFO",)], [("REPLICAOF", "NO", "ONE")], [("PSYNC", "?", "-1")],
     [("REPLCONF", "listening-port", "1")], [("AUTH", "secret"), ("AUTH", "wrong"), ("PING",)],
-    [("AUTH", "secret"), ("RESET",), ("PING",)], [("SELECT", "1")], [("CLIENT", "SETNAME", "x")], [("CONFIG", "GET", "*")],
+    [("AUTH", "secret"), ("RESET",), ("PING",)], [("SELECT", "1")], [("CLIENT", "SETNAME", "x")],
+    [("CONFIG", "GET", "*")],
     [("ECHO", "x")], [("QUIT",)],
 ]
 
@@ -113,8 +114,8 @@ def test_unauthenticated_limits_equal_stock(locked):
 def test_without_a_password_auth_reads_like_stock(lab, front):
     stock = lab.server()
     with stock.client() as expected, front[0].client() as actual:
-        for command in (("AUTH", "x"), ("AUTH", "default", "x"), ("AUTH", "nosuch", "x"), ("HELLO", "3", "AUTH", "a", "b"),
-                        ("PING",)):
+        for command in (("AUTH", "x"), ("AUTH", "default", "x"), ("AUTH", "nosuch", "x"),
+                        ("HELLO", "3", "AUTH", "a", "b"), ("PING",)):
             same_reply(expected, actual, *command)
 
 

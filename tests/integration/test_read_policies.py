@@ -59,7 +59,8 @@ def test_rules_win_over_the_policy(lab, binary):
 
 def test_writes_and_unknown_things_go_to_the_primary(lab, binary):
     instance, servers = group(lab, routing={"reads": "eventual"})
-    for command in (("INCR", "n"), ("GETEX", "k"), ("SORT", "nosuch"), ("PFCOUNT", "nosuch"), ("EVAL", "return 1", "0")):
+    for command in (("INCR", "n"), ("GETEX", "k"), ("SORT", "nosuch"), ("PFCOUNT", "nosuch"),
+                    ("EVAL", "return 1", "0")):
         counts = served(servers, command[0], lambda c=command: instance(*c))
         assert counts[0] == 1 or command[0] == "PFCOUNT", command
 

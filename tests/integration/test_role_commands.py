@@ -35,7 +35,8 @@ ERRORS = [
     ("CONFIG", "SET", "repl-timeout"), ("CONFIG", "SET", "replica-serve-stale-data", "maybe"),
     ("CONFIG", "GET", "no-such-option"), ("CONFIG", "GET", "replicaof"), ("CONFIG", "GET", "slaveof"),
     ("CONFIG", "GET", "masterauth"), ("CONFIG", "GET", "repl-timeout"), ("CONFIG", "GET", "replica-priority"),
-    ("CONFIG", "GET", "slave-priority"), ("CONFIG", "GET", "repl-backlog-ttl"), ("CONFIG", "GET", "min-slaves-to-write"),
+    ("CONFIG", "GET", "slave-priority"), ("CONFIG", "GET", "repl-backlog-ttl"),
+    ("CONFIG", "GET", "min-slaves-to-write"),
     ("CONFIG", "GET", "replica-serve-stale-data"), ("CONFIG", "GET", "slave-serve-stale-data"),
     ("CONFIG", "SET", "repl-timeout", "30"), ("CONFIG", "GET", "repl-timeout"), ("CONFIG", "SET", "repl-timeout", "60"),
     ("CONFIG", "SET", "repl-backlog-size", "2mb"), ("CONFIG", "GET", "repl-backlog-size"),
@@ -189,7 +190,8 @@ def test_info_sections(lab, binary):
     assert instance.info("server")["run_id"] == got["run_id"]
     assert b"# Sidestream" in instance("INFO", "everything") and b"# Sidestream" in instance("INFO", "sidestream")
     assert b"# Sidestream" not in instance("INFO")
-    for sections in (("replication", "keyspace"), ("SERVER",), ("nosuchsection",), ("default",), ("cpu", "replication")):
+    for sections in (("replication", "keyspace"), ("SERVER",), ("nosuchsection",), ("default",),
+                     ("cpu", "replication")):
         def titles(server, words=sections):
             return re.findall(rb"^# \w+", server("INFO", *words), re.M)
         assert titles(instance) == titles(node)
