@@ -90,13 +90,17 @@ class Load:
             self._stop.set()
 
 
+PERSIST_ALL = "for _, key in ipairs(redis.call('keys', '*')) do redis.call('persist', key) end"
+
+
 def fill(client, megabytes=4, databases=3):
-    """A dataset of about that size with keys of all types."""
+    """A dataset of about that size with keys of all types; nothing in it expires."""
     rng = random.Random(7)
     for _ in range(10):
         check(client.pipeline(commands(rng, large=0)))
     for number in range(databases):
         client("SELECT", number)
+        client("EVAL", PERSIST_ALL, 0)
         count = megabytes * 1024 * 1024 // databases // 1000
         check(client.pipeline([("SET", f"fill:{n}", rng.randbytes(1000)) for n in range(count)]))
     client("SELECT", 0)

@@ -38,7 +38,8 @@ def test_timeouts_and_null_forms(sides):
         for side in sides:
             side("HELLO", protocol)
         for command in (("BLPOP", "q", "0.01"), ("BRPOPLPUSH", "q", "r", "0.01"),
-                        ("BLMOVE", "q", "r", "LEFT", "LEFT", "0.01"), ("BZPOPMIN", "q", "0.01"), ("XREAD", "BLOCK", "10", "STREAMS", "x", "$"), ("BLPOP", "q", "-1"),
+                        ("BLMOVE", "q", "r", "LEFT", "LEFT", "0.01"), ("BZPOPMIN", "q", "0.01"),
+                        ("XREAD", "BLOCK", "10", "STREAMS", "x", "$"), ("BLPOP", "q", "-1"),
                         ("BLPOP", "q", "x"), ("BLMPOP", "0.01", "1", "q", "LEFT")):
             same_reply(*sides, *command)
 
