@@ -1,0 +1,92 @@
+// backlog.cc: see backlog.h. Compared with a naive string in tests/unit/backlog_test.cc.
+#include "proxy/replication/backlog.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/check.h"
+
+namespace sidestream::replication {
+namespace {
+
+// One read of a socket brings at most this much, and a block must hold several reads to keep blocks few.
+constexpr size_t kBlockBytesMax = 256 * 1024;
+constexpr size_t kBlockBytesMin = 16 * 1024;
+// Less room than this is left unused: tiny reads cost more than the bytes.
+constexpr size_t kRoomMin = 1024;
+
+}  // namespace
+
+size_t Backlog::block_bytes() const {
+  return std::clamp(static_cast<size_t>(size_) / 8, kBlockBytesMin, kBlockBytesMax);
+}
+
+size_t Backlog::memory_bytes() const {
+  size_t bytes = 0;
+  for (const Piece& piece : pieces_) bytes += piece.block->capacity();
+  return bytes;
+}
+
+void Backlog::restart(ReplOffset offset) {
+  pieces_.clear();
+  first_byte_ = end_ = offset.next_byte();
+}
+
+void Backlog::resize(int64_t size) {
+  size_ = size;
+  trim();
+}
+
+void Backlog::truncate_to(ReplOffset offset) {
+  CHECK(offset.next_byte() >= first_byte_ && offset.next_byte() <= end_);
+  end_ = offset.next_byte();
+  while (!pieces_.empty() && pieces_.back().first >= end_) pieces_.pop_back();
+  if (pieces_.empty()) return;
+  Piece& last = pieces_.back();
+  last.used = std::min(last.used, static_cast<size_t>(end_ - last.first));
+  last.sealed = true;
+}
+
+std::span<char> Backlog::write_space() {
+  if (pieces_.empty() || pieces_.back().sealed || pieces_.back().block->capacity() - pieces_.back().used < kRoomMin) {
+    pieces_.push_back(Piece{Block::make(block_bytes()), end_, 0, false});
+  }
+  const Piece& last = pieces_.back();
+  return {last.block->data() + last.used, last.block->capacity() - last.used};
+}
+
+void Backlog::commit(size_t n) {
+  if (n == 0) return;
+  Piece& last = pieces_.back();
+  CHECK(n <= last.block->capacity() - last.used);
+  last.used += n;
+  end_ += static_cast<int64_t>(n);
+  trim();
+}
+
+void Backlog::append(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto room = write_space();
+    const size_t n = std::min(room.size(), bytes.size());
+    std::memcpy(room.data(), bytes.data(), n);
+    commit(n);
+    bytes.remove_prefix(n);
+  }
+}
+
+Slice Backlog::slice(int64_t from, size_t most) const {
+  CHECK(from >= first_byte_ && from < end_);
+  auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), from,
+                                [](int64_t byte, const Piece& candidate) { return byte < candidate.first; });
+  --piece;
+  const auto at = static_cast<size_t>(from - piece->first);
+  return Slice{piece->block, std::string_view(piece->block->data() + at, std::min(piece->used - at, most))};
+}
+
+void Backlog::trim() {
+  first_byte_ = std::max(first_byte_, end_ - size_);
+  // The last piece stays: its room may be handed out.
+  while (pieces_.size() > 1 && pieces_.front().end() <= first_byte_) pieces_.pop_front();
+}
+
+}  // namespace sidestream::replication

@@ -1,0 +1,176 @@
+// relay.h: one upstream, one history, many replicas. The relay follows a primary by PSYNC and is a primary to whoever
+// attaches: it decides who may continue, fetches one snapshot for all who may not, and passes the stream on byte for byte.
+//
+// Happy path: follow(); the upstream's stream fills the backlog; adopt() gives each replica +CONTINUE from the backlog, or a
+// snapshot and then the stream behind it. Failure modes: the upstream breaks or refuses: retried with a backoff, replicas
+// keep their links; it comes back with another history: replicas are closed and resync; a replica is too slow, silent or
+// wrong: that link is closed, with one log line; no snapshot can be had: those who wait are kept waiting and it is tried again.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/signal.h"
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/replication/downstream_link.h"
+#include "proxy/replication/history.h"
+#include "proxy/replication/node_connection.h"
+#include "proxy/replication/psync.h"
+#include "proxy/replication/snapshot.h"
+#include "proxy/replication/snapshot_source.h"
+#include "proxy/replication/stream.h"
+#include "proxy/replication/upstream_link.h"
+
+namespace sidestream::replication {
+
+/// Implemented by the instance. Called in the middle of the relay's work: look, remember, do not call back.
+class RelayObserver {
+ public:
+  virtual ~RelayObserver() = default;
+  /// Each whole command of the stream, before any replica sees its bytes. `end` is the offset of its last byte.
+  /// `truncated`: arguments are cut or missing because the command is large.
+  virtual void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) = 0;
+  /// State of the upstream link, ids, or the offset other than by the stream (new history, truncation).
+  virtual void upstream_changed() = 0;
+  /// A replica attached, went online, acknowledged or left.
+  virtual void replica_changed(uint64_t link_id) = 0;
+};
+
+struct UpstreamStatus {
+  Address address;                      ///< empty: none is followed
+  std::string state = "none";           ///< as in ROLE: connect, connecting, handshake, sync, connected
+  std::string last_error;               ///< why the last attempt or link ended; empty after a success
+  int64_t last_io_ms = -1;              ///< since the last byte; -1 without an established link
+  int64_t link_down_since_ms = -1;      ///< since the link was lost (clock, not wall); -1: up, or never was up
+  bool was_up = false;
+  int64_t snapshot_received = 0;        ///< bytes of the payload being received
+  int64_t snapshot_total = 0;           ///< 0: unknown or none
+};
+
+struct RelayCounters {
+  int64_t full_syncs = 0;               ///< replicas that got a snapshot
+  int64_t partial_syncs = 0;
+  int64_t partial_syncs_refused = 0;    ///< asked for a history or byte that we do not have ("?" is not counted)
+  int64_t snapshots_fetched = 0;
+  int64_t snapshots_shared = 0;         ///< full syncs served by a snapshot that someone else had asked for
+  int64_t upstream_full_syncs = 0;
+  int64_t upstream_partial_syncs = 0;
+};
+
+class Relay : private UpstreamLink::Owner, private DownstreamLink::Owner, private Stream::Listener, private SnapshotTaker {
+ public:
+  /// All references outlive the relay. `config` is read when needed: changes of repl-timeout, masterauth and so on work at once.
+  Relay(World& world, const Config& config, RelayObserver& observer, std::string run_id);
+  ~Relay() override;
+
+  /// Creates the spool directory, removes what earlier runs left. Before the first follow(). Errc::io.
+  Task<Result<void>> start();
+
+  /// (Re)targets. The current link is dropped, the history is kept and offered to the new upstream.
+  void follow(Address upstream, Credentials credentials);
+  /// Drops the upstream link; history, backlog and replicas stay.
+  void unfollow();
+  /// Drops the upstream connection; it is made again at once (CLIENT KILL TYPE master). False: there was none.
+  bool disconnect_upstream();
+  /// Where snapshots are fetched, best first (replicas before the primary); the upstream is always the last resort.
+  void set_snapshot_sources(std::vector<Address> sources);
+  /// What every connection of ours that asks for a stream says about us. Empty `ip`: the other side sees where we come from.
+  void set_announce(int listening_port, std::string ip);
+  /// After a change of repl-backlog-size.
+  void resize_backlog();
+
+  /// Takes over a connection that sent PSYNC or SYNC. Always answers; `leftover` was read behind the request.
+  void adopt(std::unique_ptr<ByteStream> stream, ReplicaHello hello, SyncRequest request, std::string leftover);
+  /// Closes all replica links (CLIENT KILL TYPE replica). They come back by partial resync. Returns how many.
+  size_t kick_replicas(std::string_view reason);
+  bool kick_replica(uint64_t link_id, std::string_view reason);
+
+  /// Drops the upstream link and what was received beyond the last whole command or transaction: what a node that
+  /// applied everything has. Before that node is promoted. Replicas that got more are closed.
+  void truncate_to_safe_boundary();
+
+  /// False until the first upstream gave us one; then all below is valid.
+  bool has_history() const { return stream_.in_sync(); }
+  const History& history() const { return stream_.history(); }
+  /// Last byte received.
+  ReplOffset offset() const { return stream_.offset(); }
+  /// End of the last whole command outside a transaction: master_repl_offset of INFO and what we acknowledge. (A stock replica
+  /// prints the same; an instance that follows us counts on it.)
+  ReplOffset safe_boundary() const { return stream_.safe_boundary(); }
+  BacklogRange backlog_range() const { return stream_.backlog().range(); }
+  size_t backlog_memory_bytes() const { return stream_.backlog().memory_bytes(); }
+  UpstreamStatus upstream() const;
+  std::vector<ReplicaStatus> replicas() const;
+  const RelayCounters& counters() const { return counters_; }
+
+  /// Notified with every call of the observer but stream_command.
+  Signal changed;
+
+ private:
+  // UpstreamLink::Owner
+  void upstream_moved() override;
+  void history_continues(const ReplId& replid, ReplOffset at) override;
+  Result<void> history_may_begin(const ReplId& replid, ReplOffset offset) override;
+  void history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) override;
+  void snapshot_received(std::shared_ptr<Snapshot> snapshot) override;
+  void stream_broken() override;
+  // DownstreamLink::Owner
+  bool upstream_is_connected() const override;
+  std::shared_ptr<Snapshot> snapshot_for(const DownstreamLink& link) override;
+  void downstream_moved(const DownstreamLink& link) override;
+  void downstream_acked(const DownstreamLink& link) override;
+  void downstream_answered(const DownstreamLink& link, bool partial) override;
+  void downstream_refused(const DownstreamLink& link) override;
+  void downstream_ended(const DownstreamLink& link) override;
+  // Stream::Listener
+  void stream_command(const StreamScanner::Command& command) override;
+  void stream_getack(ReplOffset offset) override;
+  // SnapshotTaker
+  Result<void> snapshot_offered(const ReplId& replid, ReplOffset offset) override;
+  void snapshot_arriving(std::shared_ptr<Snapshot> snapshot) override;
+
+  void cut_to_safe_boundary();
+  bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const;
+  bool snapshot_is_wanted() const;
+  int64_t transfers() const;
+  Task<void> fetch_snapshots();
+  Task<Result<void>> fetch_from_any();
+  std::vector<Address> sources() const;
+  Task<void> tick();
+  void reap();
+
+  struct Reaper : ReadyNode {
+    explicit Reaper(Relay& owner)
+        : ReadyNode([](ReadyNode& node) { static_cast<Reaper&>(node).relay.reap(); }), relay(owner) {}
+    Relay& relay;
+  };
+
+  World& world_;
+  const Config& config_;
+  RelayObserver& observer_;
+  const std::string run_id_;
+  Announcement announcement_;
+  RelayCounters counters_;
+
+  Spool spool_;
+  Stream stream_;
+  std::shared_ptr<Snapshot> snapshot_;  // the latest, arriving or complete
+  std::vector<Address> snapshot_sources_;
+  bool fetching_ = false;
+  std::string fetch_error_;             // logged last
+  std::map<uint64_t, std::unique_ptr<DownstreamLink>> links_;
+  uint64_t last_link_id_ = 0;
+  std::unique_ptr<UpstreamLink> upstream_;
+  Reaper reaper_;
+  TaskSet fetch_;
+  TaskSet tasks_;
+};
+
+}  // namespace sidestream::replication
