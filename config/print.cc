@@ -33,15 +33,6 @@ std::string yaml_scalar(std::string_view text) {
   return out + '"';
 }
 
-/// "64mb" for 67108864: the largest unit that divides it.
-std::string size_text(int64_t bytes) {
-  for (const auto& [name, unit] :
-       {std::pair{"gb", int64_t{1} << 30}, {"mb", int64_t{1} << 20}, {"kb", int64_t{1} << 10}}) {
-    if (bytes != 0 && bytes % unit == 0) return fmt::format("{}{}", bytes / unit, name);
-  }
-  return std::to_string(bytes);
-}
-
 std::string scalar_of(const Type& type, const std::string& text) {
   if (type.kind == Kind::bytes) return size_text(parse_int(text).value_or(0));
   return type.kind == Kind::list ? "" : yaml_scalar(text);
@@ -127,12 +118,12 @@ class YamlText {
   std::string indent_;
 };
 
-std::string names_of_redis(const Option& option) {
+std::string other_names(const Option& option) {
   std::vector<std::string_view> names;
   for (const std::string_view name : {option.redis_name, option.redis_alias, option.alias}) {
     if (!name.empty() && name != option.name) names.push_back(name);
   }
-  return fmt::format("{}", fmt::join(names, ", "));
+  return names.empty() ? "" : fmt::format(" Also: `{}`.", fmt::join(names, "`, `"));
 }
 
 template <class Item>
@@ -148,17 +139,15 @@ std::string help_of(const Option& option) {
   std::string help(option.help);
   if (option.name == "nodes") help += " " + fields_text(node_fields());
   if (option.name == "routing.rules") help += " " + fields_text(rule_fields());
-  if (option.planned) help += " Planned: in this version only the default is accepted.";
+  if (option.planned) help += " (planned)";
   return help;
 }
 
 std::string table_row(const Option& option) {
   const Type& type = option.type;
-  const std::string names = names_of_redis(option);
   const std::string value = type.kind == Kind::items ? "[]" : one_line(type, default_text(option));
   return fmt::format("| `{}` | `{}` | {} | {} | {}{} |\n", option.name, value, wanted(type),
-                     option.reload == Reload::live ? "live" : "restart", help_of(option),
-                     names.empty() ? "" : fmt::format(" Also: `{}`.", names));
+                     option.reload == Reload::live ? "live" : "restart", help_of(option), other_names(option));
 }
 
 }  // namespace
@@ -182,7 +171,8 @@ std::string reference_yaml() {
       "bare number is seconds. ${NAME}, ${NAME:-default} and ${NAME:?message} take environment variables, "
       "$${ is a literal ${. An option can also be given as environment variable (SIDESTREAM_LOG_LEVEL for "
       "log.level) or with --set log.level=debug. Names of redis.conf such as slave-priority or loglevel are "
-      "understood. `sidestream --check-config` checks, `sidestream --print-config` shows what is in force and why.");
+      "understood. What is planned is not built yet: only the default is accepted. `sidestream --check-config` checks, "
+      "`sidestream --print-config` shows what is in force and why.");
   for (const Option& option : options()) {
     yaml.blank();
     if (!option.heading.empty()) {
@@ -209,7 +199,8 @@ std::string reference_markdown() {
       "seconds.\nIn the file, `${NAME}`, `${NAME:-default}` and `${NAME:?message}` take environment variables, after "
       "the YAML was parsed\nand in values only; `$${` is a literal `${`. Outside the file, lists are joined by commas: "
       "`--set nodes='10.0.0.1:6379;weight=50,10.0.0.2:6379'`,\n`--set routing.rules='keys=stock:*;reads=primary,"
-      "commands=KEYS+SCAN;reads=eventual'`.\n";
+      "commands=KEYS+SCAN;reads=eventual'`.\n\n"
+      "What is marked (planned) is not built yet: only the default is accepted.\n";
   for (const Option& option : options()) {
     if (!option.heading.empty()) {
       out += fmt::format("\n## {}\n\n| option | default | wanted | change | meaning |\n|---|---|---|---|---|\n",

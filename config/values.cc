@@ -83,7 +83,7 @@ Result<void> read_field(Item& item, std::string_view text) {
   for (const auto& field : fields) {
     if (field.name != name) continue;
     auto done = set(item, field, equals == std::string_view::npos ? text : text.substr(equals + 1));
-    if (done.ok()) return done;
+    if (done.ok() || equals == std::string_view::npos) return done;
     return Error{Errc::config, fmt::format("{}: {}", name, done.error().detail)};
   }
   return Error{Errc::config, fmt::format("'{}' is no field here", printable(name))};
@@ -215,11 +215,15 @@ struct Writer {
   }
 };
 
-/// "from 1 to 64", "at least 0": the bounds that are worth saying.
+std::string bound_text(Kind kind, int64_t bound) {
+  return kind == Kind::bytes ? size_text(bound) : number_text(kind, bound);
+}
+
+/// " from 1 to 64", " of at least 1": the bounds that are worth saying.
 std::string range_text(const Type& type) {
-  const std::string low = number_text(type.kind, type.min);
-  if (type.max >= INT32_MAX) return fmt::format("of at least {}", low);
-  return fmt::format("from {} to {}", low, number_text(type.kind, type.max));
+  const std::string low = bound_text(type.kind, type.min);
+  if (type.max < INT32_MAX) return fmt::format(" from {} to {}", low, bound_text(type.kind, type.max));
+  return type.min == 0 ? "" : fmt::format(" of at least {}", low);
 }
 
 }  // namespace
@@ -235,13 +239,13 @@ std::string wanted(const Type& type) {
     case Kind::flag:
       return "yes or no";
     case Kind::integer:
-      return "a number " + range_text(type);
+      return "a number" + range_text(type);
     case Kind::bytes:
-      return fmt::format("a size such as 64mb, {}", range_text(type));
+      return "a size such as 64mb" + range_text(type);
     case Kind::seconds:
-      return fmt::format("whole seconds such as 60, 60s or 2m, {}", range_text(type));
+      return "whole seconds such as 60, 60s or 2m" + range_text(type);
     case Kind::milliseconds:
-      return fmt::format("a time such as 250ms, 5s or 2m, {}", range_text(type));
+      return "a time such as 250ms, 5s or 2m" + range_text(type);
     case Kind::text:
       return "a text";
     case Kind::word:
@@ -255,11 +259,18 @@ std::string wanted(const Type& type) {
     case Kind::peer:
       return "HOST:PORT or 'HOST PORT'";
     case Kind::list:
-      return "a list";
+      return "one value or a list";
     case Kind::items:
       return "a list of mappings";
   }
   return {};
+}
+
+std::string size_text(int64_t bytes) {
+  for (const auto& [name, unit] : {std::pair{"gb", int64_t{1} << 30}, {"mb", 1 << 20}, {"kb", 1 << 10}}) {
+    if (bytes != 0 && bytes % unit == 0) return fmt::format("{}{}", bytes / unit, name);
+  }
+  return std::to_string(bytes);
 }
 
 std::string_view name_of(ReadPolicy policy) {

@@ -9,5 +9,7 @@ namespace sidestream {
 
 Result<void> read_value(const Slot& slot, const Type& type, std::string_view text);
 std::string write_value(const Slot& slot, const Type& type);
+/// "64mb" for 67108864: the largest unit that divides it.
+std::string size_text(int64_t bytes);
 
 }  // namespace sidestream

@@ -23,7 +23,7 @@ const json& at(const json& object, const char* key) {
 
 std::string text(const json& object, const char* key) {
   const json& value = at(object, key);
-  return value.is_string() ? printable(value.get_ref<const std::string&>()) : std::string();
+  return value.is_string() ? printable(value.get_ref<const std::string&>(), 512) : std::string();
 }
 
 int64_t number(const json& object, const char* key) {

@@ -35,6 +35,13 @@ int fail(const std::string& text) {
   return kExitConfig;
 }
 
+/// What a server said, fit for the end of a sentence.
+std::string one_line(std::string_view text) {
+  std::vector<std::string> lines;
+  for (const std::string& line : split(trim(text), '\n')) lines.push_back(printable(trim(line)));
+  return fmt::format("{}", fmt::join(lines, "; "));
+}
+
 /// The text to show, or why there is none.
 Result<std::string> status_text(const CommandLine& line) {
   auto answer = ask_admin(line.admin, "GET", kStatusPath, kAskMs);
@@ -43,7 +50,7 @@ Result<std::string> status_text(const CommandLine& line) {
     return Error{Errc::protocol,
                  fmt::format("{} answers with HTTP status {}", line.admin.text(), answer.value().status)};
   }
-  if (line.json) return answer.value().body + "\n";
+  if (line.json) return std::string(trim(answer.value().body)) + "\n";
   return draw_status(answer.value().body, isatty(STDOUT_FILENO) != 0);
 }
 
@@ -80,8 +87,7 @@ int wait(const CommandLine& line) {
       return false;
     }
     const std::string body(trim(answer.value().body));
-    last =
-        line.synced ? "it answers, but is not synced; `sidestream status` shows more" : "it says: " + printable(body);
+    last = line.synced ? "it answers, but is not synced; `sidestream status` shows more" : "it says: " + one_line(body);
     return answer.value().status == 200 && (!line.synced || is_synced(body));
   });
   if (reached) return kExitOk;
@@ -106,7 +112,7 @@ int drain(const CommandLine& line) {
   if (!answer.ok()) return fail(answer.error().detail);
   if (answer.value().status / 100 != 2) {
     return fail(fmt::format("{} refuses to drain (HTTP status {}): {}", line.admin.text(), answer.value().status,
-                            printable(trim(answer.value().body))));
+                            one_line(answer.value().body)));
   }
   int64_t left = INT64_MAX;
   const bool empty = poll_until(line.timeout_ms, [&](int64_t ask_ms) {
