@@ -1,4 +1,4 @@
-"""A mixed load: three databases, all value types, MULTI, Lua, functions of time (expires) and large values.
+"""A mixed load: three databases, all value types, MULTI, Lua, expires and large values; commands of Redis 5 on.
 
 Happy path: `with Load(port) as load: ...` writes until the block ends; load.operations says how much.
 Failure modes: an error reply or a broken connection stops the thread and is raised when the block ends.
@@ -29,7 +29,7 @@ def commands(rng, large=1 << 20):
         ("XADD", key("x"), "MAXLEN", "50", "*", "f", value),
         ("GEOADD", key("g"), rng.uniform(-90, 90), rng.uniform(-80, 80), "place"),
         ("SET", key("e"), value, "PX", rng.randrange(50, 5000)), ("PEXPIRE", key("s"), rng.randrange(500, 9000)),
-        ("GETDEL", key("e")), ("DEL", key("s"), key("h")), ("RENAME", *[_copy_target(rng)] * 2),
+        ("GETSET", key("e"), value), ("DEL", key("s"), key("h")), ("RENAME", *[_copy_target(rng)] * 2),
         ("MULTI",), ("SET", key("s"), value), ("SELECT", rng.randrange(3)), ("LPUSH", key("l"), value), ("EXEC",),
         ("EVAL", LUA, 3, key("s"), key("n"), key("hl"), value),
         ("PUBLISH", "news", value),

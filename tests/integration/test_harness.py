@@ -80,8 +80,8 @@ def test_fault_proxy_records(lab):
 
 
 @pytest.mark.parametrize("capa, kind", [(("eof", "psync2"), "eof"), (("psync2",), "len"), ((), "len")])
-def test_fake_replica_syncs_from_stock(lab, capa, kind):
-    server = lab.server(repl_ping_replica_period=3600)
+def test_fake_replica_syncs_from_stock(lab, server_binary, capa, kind):
+    server = lab.server(binary=server_binary, repl_ping_replica_period=3600, repl_diskless_sync="yes")
     server("SET", "k", "v")
     replica = FakeReplica(server.port, 7777, capa)
     assert replica.full_sync().kind == kind
@@ -99,10 +99,10 @@ def test_fake_sync_client(lab):
 
 
 @pytest.mark.parametrize("eof", [True, False])
-def test_fake_primary_feeds_a_stock_replica(lab, eof):
+def test_fake_primary_feeds_a_stock_replica(lab, server_binary, eof):
     fake = lab.closing(FakePrimary(databases={0: {"a": "1"}, 2: {"b": "x" * 20000}}))
     fake.eof_payload = eof
-    replica = lab.server()
+    replica = lab.server(binary=server_binary)
     replica.replicaof(fake)
     replica.wait_link()
     fake.write("SELECT", 0)
