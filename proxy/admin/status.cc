@@ -31,12 +31,12 @@ void fill_upstream(Group& group, ReplicationFacts& facts) {
   }
 }
 
-json replica_json(const replication::ReplicaStatus& replica, ReplOffset offset, int64_t now_ms) {
+json replica_json(Group& group, const replication::ReplicaStatus& replica) {
   return {{"address", Address{replica.host, replica.port, ""}.text()},
           {"state", replica.state},
           {"offset", replica.acked.value},
-          {"lag_bytes", std::max<int64_t>(0, offset - replica.acked)},
-          {"lag_ms", replica.last_ack_ms < 0 ? 0 : now_ms - replica.last_ack_ms},
+          {"lag_bytes", std::max<int64_t>(0, group.relay().offset() - replica.acked)},
+          {"lag_ms", group.lag_ms(replica.acked)},
           {"sent", replica.sent},
           {"total", replica.total}};
 }
@@ -110,7 +110,7 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
     ++facts.connected_replicas;
     // Without a port nobody can reach it (redis-cli --rdb): a line would become a phantom replica in Sentinel.
     if (!lines || replica.port == 0 || replica.rdb_only) continue;
-    facts.replicas.push_back({replica.host, replica.port, replica.state, replica.acked.value, replica.lag_s});
+    facts.replicas.push_back({replica.host, replica.port, replica.state, replica.acked.value, replica.lag_seconds});
   }
   return facts;
 }
@@ -123,7 +123,7 @@ std::string status_json(Group& group) {
   json nodes = json::array();
   for (const NodeFacts& node : group.nodes()) nodes.push_back(node_json(node));
   json replicas = json::array();
-  for (const auto& replica : relay.replicas()) replicas.push_back(replica_json(replica, relay.offset(), now_ms));
+  for (const auto& replica : relay.replicas()) replicas.push_back(replica_json(group, replica));
   const ReplicationFacts facts = replication_facts(group, routing::Face::node);
   const json status = {
       {"version", SIDESTREAM_VERSION},

@@ -28,10 +28,12 @@ std::string error_reply(std::string_view text) {
 Instance::Instance(World& world, Config config, Texts state)
     : world_(world), config_(std::move(config)), state_(std::move(state)), run_id_(world.random.hex40()),
       started_ms_(world.clock.now_ms()) {
-  relay_ = std::make_unique<replication::Relay>(world_, config_, *this, run_id_);
-  plane_ = std::make_unique<routing::Plane>(world_, config_, *this);
+  replication::RelayObserver& observer = *this;
+  routing::PlaneHost& host = *this;
+  relay_ = std::make_unique<replication::Relay>(world_, config_, observer, run_id_);
+  plane_ = std::make_unique<routing::Plane>(world_, config_, host);
   steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_);
-  commands_ = std::make_unique<admin::LocalCommands>(*this);
+  commands_ = std::make_unique<admin::LocalCommands>(group());
 }
 
 Instance::~Instance() {
@@ -62,7 +64,7 @@ Result<void> Instance::bind() {
   auto listener = world_.network.listen(config_.admin);
   RETURN_IF_ERROR(listener);
   http_ = std::make_unique<admin::HttpServer>(
-      world_, [this](const admin::HttpRequest& request) { return admin::route(*this, request); });
+      world_, [this](const admin::HttpRequest& request) { return admin::route(group(), request); });
   http_->serve(std::move(listener).value());
   return {};
 }
@@ -108,7 +110,7 @@ void Instance::upstream_changed() {
   if (relay_->has_history() && !(relay_->history().replid == history_seen_)) {
     const bool continued = relay_->history().replid2 == history_seen_;
     history_seen_ = relay_->history().replid;
-    if (!continued) plane_->new_history(relay_->safe_boundary());
+    if (!continued) plane_->new_history(relay_->commands_known_from());
   }
   steering_->relay_changed();
 }

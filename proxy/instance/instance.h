@@ -70,6 +70,7 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   bool is_primary() const override { return steering_->is_primary(); }
   std::optional<Address> master() const override { return steering_->master(); }
   std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
+  int64_t lag_ms(ReplOffset offset) const override { return steering_->lag_ms(offset); }
   std::string trouble() const override;
   admin::Readiness readiness() const override;
   Task<Result<void>> change_role(std::optional<Address> master) override;

@@ -112,7 +112,7 @@ Task<Result<void>> Node::learn(replication::NodeConnection& connection) {
   auto table = co_await connection.ask(split("COMMAND", ' '));
   CO_RETURN_IF_ERROR(table);
   if (!table.value().is_error()) {
-    commands_ = resp::CommandTable::from_command_reply(table.value());
+    command_reply_ = std::move(table).value();
     ++table_serial_;
   }
   auto databases = co_await connection.ask(split("CONFIG GET databases", ' '));

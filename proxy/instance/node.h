@@ -18,7 +18,7 @@
 #include "config/config.h"
 #include "proxy/instance/topology.h"
 #include "proxy/replication/node_connection.h"
-#include "proxy/resp/command_table.h"
+#include "proxy/resp/reply.h"
 
 namespace sidestream::instance {
 
@@ -50,8 +50,8 @@ class Node {
   const std::string& trouble() const { return trouble_; }
   const std::string& version() const { return version_; }
   int databases() const { return databases_; }
-  /// Its COMMAND table; empty until it was read. `table_serial` grows with each reading.
-  const resp::CommandTable& commands() const { return commands_; }
+  /// Its reply to COMMAND; nil until it was read. `table_serial` grows with each reading.
+  const resp::Value& command_reply() const { return command_reply_; }
   uint64_t table_serial() const { return table_serial_; }
 
   /// The plan's word; acted on by the node's own loop.
@@ -102,7 +102,7 @@ class Node {
   std::string trouble_;
   std::string version_;
   int databases_ = 16;
-  resp::CommandTable commands_;
+  resp::Value command_reply_;
   uint64_t table_serial_ = 0;
   Duty duty_ = Duty::unknown;
 

@@ -32,7 +32,15 @@ void Steering::start(int port, std::optional<Address> master) {
   }
   if (master) become_replica(*master);
   for (auto& node : nodes_) node->start();
-  relay_changed();
+  tasks_.add(tick());
+}
+
+Task<void> Steering::tick() {
+  for (;;) {
+    lag_clock_.record(relay_.offset(), world_.clock.now_ms());
+    relay_changed();  // silence changes things too
+    co_await world_.clock.sleep(LagClock::kSampleEveryMs);
+  }
 }
 
 void Steering::replan() {
@@ -121,7 +129,7 @@ std::vector<routing::TargetFacts> Steering::target_facts() const {
     if (const auto* link = link_of(*node, links)) {
       target.online = link->state == "online" && !node->view().loading;
       target.acked = link->acked;
-      target.lag_ms = link->lag_ms;
+      target.lag_ms = lag_ms(link->acked);
     }
     targets.push_back(std::move(target));
   }
@@ -131,9 +139,9 @@ std::vector<routing::TargetFacts> Steering::target_facts() const {
     target.address = Address{link.host, link.port, ""};
     target.local = is_loopback(link.host);
     target.online = link.state == "online";
-    target.is_instance = link.is_instance;
+    target.is_instance = link.hello.instance;
     target.acked = link.acked;
-    target.lag_ms = link.lag_ms;
+    target.lag_ms = lag_ms(link.acked);
     target.user = config_.masteruser;
     target.password = config_.masterauth;
     targets.push_back(std::move(target));
@@ -153,12 +161,13 @@ std::vector<Address> Steering::snapshot_sources() const {
 
 void Steering::feed_commands() {
   const Node* from = lead();
-  if (from == nullptr || from->commands().empty()) from = writer();
-  if (from == nullptr || from->commands().empty()) return;
+  if (from == nullptr || from->table_serial() == 0) from = writer();
+  if (from == nullptr || from->table_serial() == 0) return;
   if (from == table_from_ && from->table_serial() == table_serial_) return;
   table_from_ = from;
   table_serial_ = from->table_serial();
-  plane_.set_commands(from->commands(), from->version(), from->databases());
+  plane_.set_commands(resp::CommandTable::from_command_reply(from->command_reply()), from->version(),
+                      from->databases());
 }
 
 std::vector<admin::NodeFacts> Steering::node_facts() const {
@@ -173,7 +182,7 @@ std::vector<admin::NodeFacts> Steering::node_facts() const {
     one.trouble = node.trouble();
     one.offset = one.is_primary ? relay_.offset() : link != nullptr ? link->acked : node.view().offset;
     one.lag_bytes = one.is_primary ? 0 : std::max<int64_t>(0, relay_.offset() - one.offset);
-    one.lag_ms = link != nullptr ? link->lag_ms : 0;
+    one.lag_ms = link != nullptr ? lag_ms(link->acked) : 0;
     if (!node.view().reachable) one.state = "down";
     else if (node.view().loading) one.state = "loading";
     else if (one.is_primary) one.state = "online";

@@ -16,13 +16,14 @@
 #include "common/world.h"
 #include "config/config.h"
 #include "proxy/admin/group.h"
+#include "proxy/instance/lag_clock.h"
 #include "proxy/instance/node.h"
 #include "proxy/replication/relay.h"
 #include "proxy/routing/plane.h"
 
 namespace sidestream::instance {
 
-class Steering final : private Node::Owner {
+class Steering final : public Node::Owner {
  public:
   Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane);
   ~Steering();
@@ -43,6 +44,8 @@ class Steering final : private Node::Owner {
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);
+  /// How old a replica's data is that acknowledged `offset`.
+  int64_t lag_ms(ReplOffset offset) const { return lag_clock_.lag_ms(offset, world_.clock.now_ms()); }
   /// Something about the relay changed: look again at the end of this turn.
   void relay_changed() { ReadyQueue::current().post_turn_end(replan_); }
 
@@ -56,6 +59,7 @@ class Steering final : private Node::Owner {
   void node_changed() override { ReadyQueue::current().post_turn_end(replan_); }
   int follow_port() const override;
 
+  Task<void> tick();
   void replan();
   void follow_primary(size_t index);
   void feed_plane();
@@ -87,7 +91,9 @@ class Steering final : private Node::Owner {
   bool changing_role_ = false;
   const Node* table_from_ = nullptr;   // whose COMMAND table the plane has
   uint64_t table_serial_ = 0;
+  LagClock lag_clock_;
   Replan replan_;
+  TaskSet tasks_;
 };
 
 }  // namespace sidestream::instance

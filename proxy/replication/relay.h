@@ -99,6 +99,8 @@ class Relay : private UpstreamLink::Owner, private DownstreamLink::Owner, privat
   /// False until the first upstream gave us one; then all below is valid.
   bool has_history() const { return stream_.in_sync(); }
   const History& history() const { return stream_.history(); }
+  /// The observer is told of commands behind this offset; what came before was taken over as bytes.
+  ReplOffset commands_known_from() const { return stream_.in_sync_from(); }
   /// Last byte received.
   ReplOffset offset() const { return stream_.offset(); }
   /// End of the last whole command outside a transaction: master_repl_offset of INFO and what we acknowledge. (A stock replica

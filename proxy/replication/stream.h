@@ -46,6 +46,8 @@ class Stream : private StreamScanner::Visitor {
   bool begun() const { return !history_.replid.empty(); }
   /// We know where its commands end: it can be served.
   bool in_sync() const { return begun() && offset() >= in_sync_from_; }
+  /// What was written before this offset was not looked at, only kept.
+  ReplOffset in_sync_from() const { return in_sync_from_; }
   const History& history() const { return history_; }
   const Backlog& backlog() const { return backlog_; }
   /// Last byte received.
