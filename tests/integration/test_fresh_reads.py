@@ -168,3 +168,97 @@ def test_a_cut_replica_is_not_read(lab, binary):
     proxy.refusing = True
     proxy.cut()
     assert stale_pairs(instance.port, instance.port, 1000, 20, True, 3) == 0
+
+
+def wrong_answers(instance, expected, stop):
+    """Reads `k` without pause until `stop` is set; returns the answers that were neither expected nor an error."""
+    wrong = []
+    with instance.client(timeout=30) as client:
+        while not stop.is_set():
+            for value in client.pipeline([("GET", "k")] * 10):
+                if value != expected:
+                    wrong.append(value)
+    return wrong
+
+
+@pytest.mark.parametrize("what", ["promoted", "other primary", "restarted empty", "flushed and returned"])
+def test_a_replica_that_is_no_longer_ours_is_not_believed(lab, binary, what):
+    """Its offset may even be larger than ours: what it says belongs to another history."""
+    primary = lab.server()
+    instance = lab.instance([{"address": primary.address, "weight": 0}])
+    instance("SET", "k", "right")
+    replica, other = lab.servers(2)
+    replica.replicaof(instance)
+    replica.wait_link()
+    wait_for(lambda: instance("GET", "k") and replica.calls("get") > 0, 10, "reads at the replica")
+    other("SET", "k", "wrong")
+    follower = lab.server()                  # makes its offset grow
+    follower.replicaof(other)
+    follower.wait_link()
+    with other.client() as client:
+        client.pipeline([("SET", "filler", "x" * 1000)] * 3000)    # an offset far beyond ours
+    stop, found = threading.Event(), []
+    readers = [threading.Thread(target=lambda: found.extend(wrong_answers(instance, b"right", stop)), daemon=True)
+               for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    turn_away(replica, other, instance, what)
+    stop.set()
+    for reader in readers:
+        reader.join(30)
+    assert found == []
+
+
+def turn_away(replica, other, instance, what):
+    if what == "restarted empty":
+        replica.kill()
+        replica.start().wait_up()
+        wait_for(lambda: replica("PING"), 5, "the empty server")
+    elif what == "other primary":
+        replica.replicaof(other)
+        replica.wait_link()
+    else:
+        replica.replicaof(None)
+        replica("SET", "k", "wrong")
+    time.sleep(0.3)                          # a window in which a wrong read could happen; nothing marks its end
+    if what == "flushed and returned":
+        replica.replicaof(instance)
+        replica.wait_link()
+
+
+def test_writes_of_others_are_seen_as_well(lab, binary):
+    """Written past the instance, straight to the primary: fresh as soon as it was relayed to us."""
+    instance, primary, _ = group(lab)
+    with primary.client() as writer, instance.client() as reader:
+        for number in range(300):
+            writer("SET", "direct", number)
+            offset = writer("ROLE")[1]
+            if number % 10 == 0:
+                wait_for(lambda o=offset: instance.offset() >= o, 10, "the write to be relayed")
+                assert int(reader("GET", "direct")) == number
+
+
+def test_what_cannot_be_pinned_to_keys_is_fresh_too(lab, binary):
+    """FLUSHALL, scripts, SWAPDB, renames, expiry and stores change keys that their arguments do not name plainly."""
+    instance, _, _ = group(lab)
+    with instance.client() as writer, instance.client() as reader:
+        for number in range(60):
+            name, value = f"u{number}", b"%d" % number
+            writer("EVAL", "return redis.call('set', ARGV[1], ARGV[2])", 0, name, value)
+            assert reader("GET", name) == value
+            writer.pipeline([("MULTI",), ("SET", f"m{number}", value), ("EXEC",)])
+            assert reader("GET", f"m{number}") == value
+            writer("RENAME", name, f"new-{name}")
+            assert (reader("GET", name), reader("GET", f"new-{name}")) == (None, value)
+            writer("RPUSH", f"l{number}", 3, 1, 2)
+            writer("SORT", f"l{number}", "STORE", f"sorted{number}")
+            assert reader("LRANGE", f"sorted{number}", 0, -1) == [b"1", b"2", b"3"]
+            writer("BLPOP", f"l{number}", 1)
+            assert reader("LLEN", f"l{number}") == 2
+            if number % 20 == 0:
+                writer("SWAPDB", 0, 1)
+                assert reader("GET", f"m{number}") is None
+                writer("SWAPDB", 0, 1)
+                assert reader("GET", f"m{number}") == value
+        writer("FLUSHALL")
+        assert [reader("GET", f"m{n}") for n in range(60)] == [None] * 60

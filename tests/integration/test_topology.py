@@ -197,3 +197,57 @@ def test_admin_endpoints(lab, binary):
     assert code == 200 and json.loads(body)["ready"] is True
     assert b"sidestream_" in get(instance, "/metrics")[1]
     assert get(instance, "/nosuch")[0] == 404
+
+
+def test_attaching_before_there_is_anything_to_attach_to(lab, binary):
+    """A replica of an instance whose upstream is not there yet: it is kept waiting, then filled."""
+    top = lab.server(start=False)
+    node, below = lab.servers(2)
+    instance = lab.instance([node], replicaof=top, ready=False)
+    below.replicaof(instance)
+    stays(lambda: below.info()["master_link_status"] == "down" and instance("PING") is not None, 1, "waiting")
+    top.start().wait_up()
+    top("SET", "k", "v")
+    below.wait_link(20)
+    wait_for(lambda: below("GET", "k") == node("GET", "k") == b"v", 20, "everybody to be filled")
+
+
+def test_a_replica_node_that_restarts_comes_back(lab, binary):
+    primary, one, two = lab.servers(3, repl_ping_replica_period=3600)
+    fill(primary.client(), megabytes=1)
+    instance = lab.instance([primary, one, two])
+    wait_converged(primary, [one, two])
+    one.kill()
+    wait_for(lambda: not instance.nodes_online(), 10, "the loss to be seen")
+    assert instance("SET", "while", "away") == "OK" and instance("GET", "while") == b"away"
+    one.start().wait_up()
+    wait_for(instance.nodes_online, 20, "the node to be online again")
+    wait_converged(primary, [one, two])
+
+
+def test_a_primary_node_that_restarts_with_its_data_goes_on(lab, binary):
+    primary, one = lab.servers(2, repl_ping_replica_period=3600)
+    fill(primary.client(), megabytes=1)
+    instance = lab.instance([primary, one])
+    wait_converged(primary, [one])
+    with primary.client() as client:
+        client.send("SHUTDOWN", "SAVE")
+        client.read_until_close()
+    primary.process.wait(15)
+    assert one("GET", "fill:1") is not None
+    primary.start().wait_up()
+    assert wait_for(lambda: instance("SET", "after", "restart"), 20, "writes again") == "OK"
+    wait_converged(primary, [one], 20)
+
+
+def test_a_primary_node_that_restarts_empty_wipes_nobody(lab, binary):
+    """wipe-guard: hold. The replicas keep their data until somebody decides."""
+    primary, one = lab.servers(2)
+    fill(primary.client(), megabytes=1)
+    instance = lab.instance([primary, one])
+    wait_for(lambda: one("GET", "fill:1") is not None, 10, "the replica to be filled")
+    primary.kill()
+    primary.start().wait_up()
+    assert primary("DBSIZE") == 0
+    stays(lambda: one("GET", "fill:1") is not None, 3, "the replica keeps its data")
+    assert instance("PING") is not None
