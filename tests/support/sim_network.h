@@ -1,5 +1,5 @@
-// sim_network.h: connections in memory. A connection is two wires; a wire has what TCP has: a queue at the sender, bytes
-// in flight with a bounded window, bytes that arrived and wait for a reader.
+// sim_network.h: connections in memory. A connection is two wires; a wire has what TCP has: a queue at the sender,
+// bytes in flight with a bounded window, bytes that arrived and wait for a reader.
 //
 //   write() -> queued -> (window, latency, pieces, stalls) -> flying -> arrived -> read()
 //
@@ -87,10 +87,10 @@ class Connection {
   const uint64_t id;
   std::string host[2];  // 0 the client
   SimStream* end[2] = {nullptr, nullptr};
-  Wire wire[2];         // to the server, to the client
+  Wire wire[2];  // to the server, to the client
   bool was_reset = false;
-  size_t piece_max = 0;   // 0: pieces as they come
-  int64_t cut_after = -1; // bytes, -1: never
+  size_t piece_max = 0;    // 0: pieces as they come
+  int64_t cut_after = -1;  // bytes, -1: never
 };
 
 class SimStream final : public ByteStream {

@@ -128,7 +128,10 @@ void SimWorld::calm() {
   weather_ = Weather();
   weather_.socket_buffer = socket_buffer;
   parted_.clear();
-  for (auto& [id, connection] : connections_) connection->cut_after = -1;
+  for (auto& [id, connection] : connections_) {
+    connection->cut_after = -1;
+    connection->piece_max = 0;
+  }
   for (auto& [name, host] : hosts_) {
     host->files().capacity = UINT64_MAX;
     host->files().fail_next = 0;

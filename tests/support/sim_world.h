@@ -32,13 +32,13 @@ struct Weather {
   size_t socket_buffer = 64 * 1024;  ///< bytes per direction that were sent and not read yet
   int pieces = 0;                    ///< chance that a connection arrives in pieces of 1 to piece_max bytes
   size_t piece_max = 0;
-  int stall = 0;                     ///< chance of a piece to be late by up to stall_max_ms, with all behind it
+  int stall = 0;  ///< chance of a piece to be late by up to stall_max_ms, with all behind it
   int64_t stall_max_ms = 0;
-  int cut = 0;                       ///< chance of a connection to be cut within its first cut_within bytes
+  int cut = 0;  ///< chance of a connection to be cut within its first cut_within bytes
   uint64_t cut_within = 100'000;
-  int refuse = 0;                    ///< chance of a connection attempt to be refused
+  int refuse = 0;  ///< chance of a connection attempt to be refused
   int64_t connect_max_ms = 0;
-  int disk_error = 0;                ///< chance of a file operation to fail
+  int disk_error = 0;  ///< chance of a file operation to fail
 
   /// A swarm member: each trouble is present or absent, mild or heavy, as the dice say.
   static Weather roll(Random& dice);
