@@ -53,7 +53,8 @@ AttachPlan plan_attach(const std::optional<Holdings>& held, const std::optional<
   AttachPlan plan{AttachPlan::Kind::go_on, held->history.replid, held->offset.next_byte(), {}, 0};
   if (!facts) return plan;
   const bool promoted = facts->history.replid2 == held->history.replid && facts->history.replid != held->history.replid;
-  if (promoted && facts->history.second_offset < plan.next_byte && facts->history.second_offset >= held->backlog.first_byte) {
+  if (promoted && facts->history.second_offset < plan.next_byte &&
+      facts->history.second_offset >= held->backlog.first_byte) {
     plan.kind = AttachPlan::Kind::rewind;
     plan.next_byte = facts->history.second_offset;
   } else if (facts->history.replid == held->history.replid && facts->offset < held->offset) {

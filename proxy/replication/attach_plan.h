@@ -23,7 +23,7 @@ struct UpstreamFacts {
   std::string run_id;
   std::string version;
   bool is_primary = true;
-  Address primary;             ///< of a replica: whom it follows
+  Address primary;  ///< of a replica: whom it follows
   History history;
   ReplOffset offset;
   bool backlog_active = false;
@@ -37,15 +37,15 @@ struct Holdings {
   BacklogRange backlog;
   ReplOffset offset;
   ReplOffset safe_boundary;
-  bool unusable = false;       ///< the upstream's bytes behind our offset were broken: start over
+  bool unusable = false;  ///< the upstream's bytes behind our offset were broken: start over
 };
 
 struct AttachPlan {
   enum class Kind { full, fresh_backlog, go_on, rewind, wait } kind = Kind::full;
-  ReplId replid;               ///< full: empty
+  ReplId replid;  ///< full: empty
   int64_t next_byte = -1;
-  ReplOffset in_sync_from;     ///< fresh_backlog: from here on we know where commands end
-  int64_t behind_bytes = 0;    ///< wait: what the upstream lacks
+  ReplOffset in_sync_from;   ///< fresh_backlog: from here on we know where commands end
+  int64_t behind_bytes = 0;  ///< wait: what the upstream lacks
 };
 
 /// `held`: nothing if we have no history. `facts`: nothing if the upstream would not say. `backlog_bytes`: our room.

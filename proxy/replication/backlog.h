@@ -36,8 +36,8 @@ class Backlog {
   void restart(ReplOffset offset);
   /// Takes effect at once, keeps what fits.
   void resize(int64_t size);
-  /// Drops what is behind `offset`, which must be at first_byte - 1 or later. The bytes' memory is not used again, since
-  /// slices of it may still be on their way.
+  /// Drops what is behind `offset`, which must be at first_byte - 1 or later. The bytes' memory is not used again,
+  /// since slices of it may still be on their way.
   void truncate_to(ReplOffset offset);
 
   /// Room to read into, valid until the next call of a non-const function; never empty.
@@ -52,9 +52,9 @@ class Backlog {
  private:
   struct Piece {
     BlockRef block;
-    int64_t first;   // number of the block's first byte
+    int64_t first;  // number of the block's first byte
     size_t used;
-    bool sealed;     // no more bytes, even if there is room
+    bool sealed;  // no more bytes, even if there is room
     int64_t end() const { return first + static_cast<int64_t>(used); }
   };
   size_t block_bytes() const;

@@ -14,9 +14,9 @@ namespace sidestream::replication {
 namespace {
 
 constexpr int64_t kNewlineUs = 1'000'000;
-constexpr size_t kUnsentMax = 1024 * 1024;       // per replica: beyond it the cursor waits
+constexpr size_t kUnsentMax = 1024 * 1024;  // per replica: beyond it the cursor waits
 constexpr size_t kPayloadChunk = 256 * 1024;
-constexpr size_t kListenBytesMax = 16 * 1024;    // the longest thing a replica may say
+constexpr size_t kListenBytesMax = 16 * 1024;  // the longest thing a replica may say
 // After a promotion the replicas of the new primary may be here before we know its id; a full resync would be a pity.
 constexpr int64_t kUnknownHistoryHoldUs = 10'000'000;
 
@@ -24,10 +24,14 @@ using State = DownstreamLink::State;
 
 bool is_legal(State from, State to) {
   switch (from) {
-    case State::waiting: return to == State::sending || to == State::online;
-    case State::sending: return to == State::loading || to == State::online;
-    case State::loading: return to == State::online;
-    case State::online: return false;
+    case State::waiting:
+      return to == State::sending || to == State::online;
+    case State::sending:
+      return to == State::loading || to == State::online;
+    case State::loading:
+      return to == State::online;
+    case State::online:
+      return false;
   }
   return false;
 }
@@ -88,22 +92,22 @@ Task<void> DownstreamLink::serve() {
 Task<Result<void>> DownstreamLink::converse() {
   auto admitted = gatekeep();
   CO_RETURN_IF_ERROR(admitted);
-  auto answer = co_await decide();
-  CO_RETURN_IF_ERROR(answer);
+  Answer answer = Answer::partial;
   OpenFile file;
-  while (answer.value() == Answer::snapshot && file == nullptr) {
+  do {  // opening takes a while; when somebody changed the history meanwhile, there is no file and all is decided anew
+    auto decided = co_await decide();
+    CO_RETURN_IF_ERROR(decided);
+    answer = decided.value();
+    if (answer != Answer::snapshot) break;
     auto opened = co_await open_snapshot();
     CO_RETURN_IF_ERROR(opened);
     file = std::move(opened).value();
-    // Opening took a while; somebody may have changed the history meanwhile.
-    if (file == nullptr) answer = co_await decide();
-    CO_RETURN_IF_ERROR(answer);
-  }
+  } while (file == nullptr);
   answered_ = true;
-  owner_.downstream_answered(*this, answer.value() == Answer::partial);
-  if (answer.value() == Answer::partial) {
+  owner_.downstream_answered(*this, answer == Answer::partial);
+  if (answer == Answer::partial) {
     answer_partial();
-  } else if (answer.value() == Answer::empty) {
+  } else if (answer == Answer::empty) {
     send_empty();
   } else {
     auto sent = co_await send_snapshot(std::move(file));
@@ -289,7 +293,8 @@ Task<Result<void>> drain_stream(ByteStream& stream, size_t below) {
 
 Task<Result<void>> DownstreamLink::drain(size_t below) {
   auto draining = drain_stream(*connection_, below);
-  co_return co_await with_timeout(world_.clock, config_.repl_timeout * 1000, "sending the snapshot", std::move(draining));
+  co_return co_await with_timeout(world_.clock, config_.repl_timeout * 1000, "sending the snapshot",
+                                  std::move(draining));
 }
 
 Task<void> DownstreamLink::listen(std::string leftover) {
@@ -378,7 +383,8 @@ ReplicaStatus DownstreamLink::status() const {
   status.port = hello_.listening_port;
   status.state = info_name(state_);
   status.acked = acked_;
-  if (state_ == State::online && request_.psync) status.lag_seconds = (world_.clock.now_us() - heard_at_us_) / 1'000'000;
+  if (state_ == State::online && request_.psync)
+    status.lag_seconds = (world_.clock.now_us() - heard_at_us_) / 1'000'000;
   status.sent = sent_;
   status.total = total_;
   status.rdb_only = hello_.rdb_only;

@@ -24,15 +24,15 @@ namespace sidestream::replication {
 /// One line of INFO replication, and more.
 struct ReplicaStatus {
   uint64_t id = 0;
-  std::string host;             ///< announced, or where it connects from
-  int port = 0;                 ///< announced; 0: none
-  std::string state;            ///< wait_bgsave, send_bulk, online
-  ReplOffset acked;             ///< applied by the replica, as far as it told
-  int64_t lag_seconds = 0;      ///< since it was heard last; 0 unless online
-  int64_t sent = 0;             ///< bytes of the snapshot
-  int64_t total = 0;            ///< 0: unknown or none
+  std::string host;         ///< announced, or where it connects from
+  int port = 0;             ///< announced; 0: none
+  std::string state;        ///< wait_bgsave, send_bulk, online
+  ReplOffset acked;         ///< applied by the replica, as far as it told
+  int64_t lag_seconds = 0;  ///< since it was heard last; 0 unless online
+  int64_t sent = 0;         ///< bytes of the snapshot
+  int64_t total = 0;        ///< 0: unknown or none
   bool rdb_only = false;
-  bool acks = true;             ///< false: an old SYNC client, which never will
+  bool acks = true;  ///< false: an old SYNC client, which never will
   ReplicaHello hello;
 };
 
@@ -45,7 +45,8 @@ class DownstreamLink {
    public:
     virtual ~Owner() = default;
     virtual bool upstream_is_connected() const = 0;
-    /// A snapshot that this link can be served from now, or nothing: then one is on its way, look again after `stream.changed`.
+    /// A snapshot that this link can be served from now, or nothing: then one is on its way, look again after
+    /// `stream.changed`.
     virtual std::shared_ptr<Snapshot> snapshot_for(const DownstreamLink& link) = 0;
     virtual void downstream_moved(const DownstreamLink& link) = 0;
     /// It acknowledged.
@@ -124,15 +125,15 @@ class DownstreamLink {
 
   State state_ = State::waiting;
   bool ended_ = false;
-  bool answered_ = false;               // something but newlines was said
+  bool answered_ = false;  // something but newlines was said
   bool refusal_counted_ = false;
   bool wants_snapshot_ = false;
   std::shared_ptr<Snapshot> snapshot_;  // chosen, while it is sent
   std::string mark_;                    // of a marked payload
   int64_t sent_ = 0;
   int64_t total_ = 0;
-  int64_t cursor_ = 0;                  // next byte of the stream to send; 0: none promised yet
-  std::optional<ReplOffset> stop_at_;   // last byte it may get
+  int64_t cursor_ = 0;                 // next byte of the stream to send; 0: none promised yet
+  std::optional<ReplOffset> stop_at_;  // last byte it may get
   bool payload_sent_ = false;
   bool first_ack_ = false;
   ReplOffset acked_;

@@ -27,8 +27,8 @@ Task<Result<void>> introduce(NodeConnection& server, Announcement announcement) 
     auto ip = co_await set_option(server, "ip-address", announcement.ip);
     CO_RETURN_IF_ERROR(ip);
   }
-  std::vector<std::string> capabilities{"REPLCONF", "capa", "eof", "capa", "psync2", "capa",
-                                        std::string(kInstanceCapability)};
+  std::vector<std::string> capabilities{
+      "REPLCONF", "capa", "eof", "capa", "psync2", "capa", std::string(kInstanceCapability)};
   auto known = co_await server.ask(std::move(capabilities));
   CO_RETURN_IF_ERROR(known);
   co_return Result<void>();

@@ -1,8 +1,9 @@
-// handshake.h: what a replica says to a primary, for the stream and for a snapshot alike: who it is, what it can, what it
-// wants; then the payload. One command at a time: stock refuses a PSYNC behind replies that are still on their way.
+// handshake.h: what a replica says to a primary, for the stream and for a snapshot alike: who it is, what it can, what
+// it wants; then the payload. One command at a time: stock refuses a PSYNC behind replies that are still on their way.
 //
-// Happy path: introduce(), request_sync(), and when the reply is a full resync receive_payload(). Failure modes: refusals
-// (Errc::refused, the server's words), silence beyond the connection's bound (Errc::timed_out), a broken link, nonsense.
+// Happy path: introduce(), request_sync(), and when the reply is a full resync receive_payload(). Failure modes:
+// refusals (Errc::refused, the server's words), silence beyond the connection's bound (Errc::timed_out), a broken link,
+// nonsense.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,9 @@ Task<Result<bool>> set_option(NodeConnection& server, std::string name, std::str
 Task<Result<PsyncReply>> request_sync(NodeConnection& server, std::string replid, int64_t next_byte);
 /// The line in front of a payload.
 Task<Result<PayloadHeader>> read_payload_header(NodeConnection& server);
-/// Reads the payload to its end, into `into` if there is one. With `keep_reading` a snapshot that fails (full disk) only
-/// marks itself and the payload is read on; otherwise that is the error. What comes behind stays with the connection.
+/// Reads the payload to its end, into `into` if there is one. With `keep_reading` a snapshot that fails (full disk)
+/// only marks itself and the payload is read on; otherwise that is the error. What comes behind stays with the
+/// connection.
 Task<Result<void>> receive_payload(NodeConnection& server, PayloadHeader header, std::shared_ptr<Snapshot> into,
                                    bool keep_reading, TransferProgress& progress);
 

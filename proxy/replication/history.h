@@ -15,10 +15,10 @@ namespace sidestream::replication {
 
 /// What a replica asks for. `next_byte` is the first byte it wants: its last owned offset plus one.
 struct SyncRequest {
-  bool psync = true;        ///< false: the old SYNC, which knows no histories
-  std::string replid;       ///< as sent; "?" matches nothing
+  bool psync = true;   ///< false: the old SYNC, which knows no histories
+  std::string replid;  ///< as sent; "?" matches nothing
   int64_t next_byte = -1;
-  bool failover = false;    ///< PSYNC ... FAILOVER: "promote yourself"; always refused
+  bool failover = false;  ///< PSYNC ... FAILOVER: "promote yourself"; always refused
 };
 
 /// Our ids as INFO prints them. `second_offset` counts as PSYNC does: the first byte that replid2 no longer covers

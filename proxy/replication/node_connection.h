@@ -1,9 +1,10 @@
-// node_connection.h: a conversation with one server: commands and replies, one at a time. For the control plane, for the
-// handshake of replication links, for fetching snapshots; never for client traffic.
+// node_connection.h: a conversation with one server: commands and replies, one at a time. For the control plane, for
+// the handshake of replication links, for fetching snapshots; never for client traffic.
 //
 // Happy path: open(), then ask() as often as needed. Replication takes it from there: read_line(), read_chunk(), and
-// in the end the stream itself. Failure modes: unreachable, silent (Errc::timed_out), wrong password (Errc::refused with
-// the server's words), closed; after any Error the connection only wants to be destroyed. An error *reply* is a value.
+// in the end the stream itself. Failure modes: unreachable, silent (Errc::timed_out), wrong password (Errc::refused
+// with the server's words), closed; after any Error the connection only wants to be destroyed. An error *reply* is a
+// value.
 #pragma once
 
 #include <cstdint>
@@ -63,9 +64,9 @@ class NodeConnection {
   std::unique_ptr<ByteStream> stream_;
   int64_t timeout_ms_;
   int64_t last_io_us_ = 0;
-  std::string buffer_;       // read, from consumed_ on not yet consumed
+  std::string buffer_;  // read, from consumed_ on not yet consumed
   size_t consumed_ = 0;
-  std::string room_;         // where reads go
+  std::string room_;  // where reads go
 };
 
 }  // namespace sidestream::replication

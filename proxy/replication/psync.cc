@@ -157,14 +157,17 @@ struct RdbReader {
     const auto first = byte();
     if (!first) return {};
     switch (*first >> 6) {
-      case 0: return text(*first & 0x3f);
+      case 0:
+        return text(*first & 0x3f);
       case 1: {
         const auto second = byte();
         if (!second) return {};
         return text(((*first & 0x3fu) << 8) | *second);
       }
-      case 3: return *first <= 0xc2 ? integer(size_t{1} << (*first & 0x3f)) : std::nullopt;
-      default: return {};  // 32 and 64 bit lengths: no aux field of interest is that long
+      case 3:
+        return *first <= 0xc2 ? integer(size_t{1} << (*first & 0x3f)) : std::nullopt;
+      default:
+        return {};  // 32 and 64 bit lengths: no aux field of interest is that long
     }
   }
 
@@ -180,7 +183,9 @@ struct RdbReader {
     uint32_t raw = 0;
     for (size_t i = 0; i < size; ++i) raw |= static_cast<uint32_t>(static_cast<uint8_t>(bytes[i])) << (8 * i);
     bytes.remove_prefix(size);
-    const auto value = size == 1 ? static_cast<int8_t>(raw) : size == 2 ? static_cast<int16_t>(raw) : static_cast<int32_t>(raw);
+    const auto value = size == 1   ? static_cast<int8_t>(raw)
+                       : size == 2 ? static_cast<int16_t>(raw)
+                                   : static_cast<int32_t>(raw);
     return std::to_string(value);
   }
 };

@@ -27,7 +27,7 @@ struct ReplicaHello {
   std::string ip_address;
   bool eof = false;
   bool psync2 = false;
-  bool instance = false;                  ///< another Sidestream
+  bool instance = false;  ///< another Sidestream
   bool rdb_only = false;
   std::optional<std::string> rdb_filter;  ///< only "" exists: nothing of the data
   std::string version;                    ///< Valkey 8 and later tell it
@@ -50,8 +50,8 @@ Result<PsyncReply> parse_psync_reply(std::string_view line);
 
 struct PayloadHeader {
   enum class Kind { keepalive, sized, marked } kind = Kind::keepalive;
-  int64_t size = 0;   ///< of a sized payload, bytes
-  std::string mark;   ///< of a marked one
+  int64_t size = 0;  ///< of a sized payload, bytes
+  std::string mark;  ///< of a marked one
 };
 Result<PayloadHeader> parse_payload_header(std::string_view line);
 
@@ -60,28 +60,30 @@ class EofMark {
  public:
   explicit EofMark(std::string mark) : mark_(std::move(mark)) {}
   struct Found {
-    std::string_view held_back;  ///< payload of earlier chunks that turned out not to be the mark; valid until the next feed()
-    std::string_view payload;    ///< payload within this chunk
+    std::string_view
+        held_back;  ///< payload of earlier chunks that turned out not to be the mark; valid until the next feed()
+    std::string_view payload;  ///< payload within this chunk
     bool complete = false;
-    std::string_view rest;       ///< behind the mark
+    std::string_view rest;  ///< behind the mark
   };
   /// Payload comes out in order, `held_back` first.
   Found feed(std::string_view chunk);
 
  private:
   std::string mark_;
-  std::string tail_;      // at most mark_.size() - 1 bytes that may be the beginning of the mark
+  std::string tail_;  // at most mark_.size() - 1 bytes that may be the beginning of the mark
   std::string released_;
 };
 
 /// The first bytes of an RDB file: what the writer said about it.
 struct RdbHead {
-  std::string magic;        ///< "REDIS0010", "VALKEY080"
+  std::string magic;  ///< "REDIS0010", "VALKEY080"
   std::string server_version;
   std::optional<ReplId> repl_id;
   std::optional<int64_t> repl_offset;
 };
-/// Reads the fields that `bytes` holds completely. Errc::protocol when it is no RDB; fewer bytes than a header say nothing.
+/// Reads the fields that `bytes` holds completely. Errc::protocol when it is no RDB; fewer bytes than a header say
+/// nothing.
 Result<RdbHead> sniff_rdb(std::string_view bytes);
 /// A dataset of no keys, for those who only want the stream behind it.
 std::string empty_rdb(const ReplId& replid, ReplOffset offset);

@@ -54,8 +54,8 @@ void Relay::resize_backlog() { stream_.resize_backlog(config_.repl_backlog_size)
 void Relay::adopt(std::unique_ptr<ByteStream> stream, ReplicaHello hello, SyncRequest request, std::string leftover) {
   const uint64_t id = ++last_link_id_;
   DownstreamLink::Owner& owner = *this;
-  auto link = std::make_unique<DownstreamLink>(world_, config_, stream_, owner, id, std::move(stream),
-                                               std::move(hello), std::move(request));
+  auto link = std::make_unique<DownstreamLink>(world_, config_, stream_, owner, id, std::move(stream), std::move(hello),
+                                               std::move(request));
   for (const auto& [other_id, other] : links_) {
     if (other->is_same_replica(*link)) other->close("it connected anew");
   }
@@ -102,7 +102,8 @@ UpstreamStatus Relay::upstream() const {
   const bool streaming = state == UpstreamLink::State::connected;
   const int64_t last_io_us = streaming ? upstream_->last_io_us() : upstream_->progress().last_io_us;
   if (last_io_us != 0) status.last_io_ms = (world_.clock.now_us() - last_io_us) / 1000;
-  if (upstream_->lost_at_us() != 0) status.link_down_since_ms = (world_.clock.now_us() - upstream_->lost_at_us()) / 1000;
+  if (upstream_->lost_at_us() != 0)
+    status.link_down_since_ms = (world_.clock.now_us() - upstream_->lost_at_us()) / 1000;
   status.was_up = upstream_->was_connected();
   status.snapshot_received = upstream_->progress().received;
   status.snapshot_total = upstream_->progress().total;
@@ -187,7 +188,8 @@ bool Relay::is_usable(const Snapshot& snapshot, const DownstreamLink& link) cons
 }
 
 int64_t Relay::transfers() const {
-  return std::count_if(links_.begin(), links_.end(), [](const auto& entry) { return entry.second->snapshot() != nullptr; });
+  return std::count_if(links_.begin(), links_.end(),
+                       [](const auto& entry) { return entry.second->snapshot() != nullptr; });
 }
 
 void Relay::downstream_moved(const DownstreamLink& link) {
@@ -238,7 +240,8 @@ void Relay::stream_getack(ReplOffset offset) {
 // --- snapshots ---
 
 Result<void> Relay::snapshot_offered(const ReplId& replid, ReplOffset offset) {
-  if (!stream_.history().contains(replid, offset)) return Error{Errc::refused, "it has another history, " + replid.text()};
+  if (!stream_.history().contains(replid, offset))
+    return Error{Errc::refused, "it has another history, " + replid.text()};
   if (offset.next_byte() < stream_.backlog().first_byte()) {
     return Error{Errc::refused, "it is at offset " + std::to_string(offset.value) + ", before our backlog"};
   }
@@ -279,9 +282,10 @@ Task<Result<void>> Relay::fetch_from_any() {
   Error reasons{Errc::refused, ""};
   for (const Address& source : sources()) {
     const bool is_upstream = upstream_ != nullptr && source == upstream_->address();
-    const Credentials credentials = is_upstream ? upstream_->credentials() : Credentials{config_.masteruser, config_.masterauth};
-    auto fetched = co_await fetch_snapshot(world_, spool_, *this, source, credentials, announcement_,
-                                           config_.repl_timeout * 1000);
+    const Credentials credentials =
+        is_upstream ? upstream_->credentials() : Credentials{config_.masteruser, config_.masterauth};
+    auto fetched =
+        co_await fetch_snapshot(world_, spool_, *this, source, credentials, announcement_, config_.repl_timeout * 1000);
     if (fetched.ok()) {
       log_notice(kTag, "snapshot fetched from {}, offset {}, {}", source.text(), snapshot_->offset().value,
                  human_bytes(snapshot_->total()));

@@ -1,10 +1,12 @@
 // relay.h: one upstream, one history, many replicas. The relay follows a primary by PSYNC and is a primary to whoever
-// attaches: it decides who may continue, fetches one snapshot for all who may not, and passes the stream on byte for byte.
+// attaches: it decides who may continue, fetches one snapshot for all who may not, and passes the stream on byte for
+// byte.
 //
-// Happy path: follow(); the upstream's stream fills the backlog; adopt() gives each replica +CONTINUE from the backlog, or a
-// snapshot and then the stream behind it. Failure modes: the upstream breaks or refuses: retried with a backoff, replicas
-// keep their links; it comes back with another history: replicas are closed and resync; a replica is too slow, silent or
-// wrong: that link is closed, with one log line; no snapshot can be had: those who wait are kept waiting and it is tried again.
+// Happy path: follow(); the upstream's stream fills the backlog; adopt() gives each replica +CONTINUE from the backlog,
+// or a snapshot and then the stream behind it. Failure modes: the upstream breaks or refuses: retried with a backoff,
+// replicas keep their links; it comes back with another history: replicas are closed and resync; a replica is too slow,
+// silent or wrong: that link is closed, with one log line; no snapshot can be had: those who wait are kept waiting and
+// it is tried again.
 #pragma once
 
 #include <cstdint>
@@ -44,29 +46,33 @@ class RelayObserver {
 };
 
 struct UpstreamStatus {
-  Address address;                      ///< empty: none is followed
-  std::string state = "none";           ///< as in ROLE: connect, connecting, handshake, sync, connected
-  std::string last_error;               ///< why the last attempt or link ended; empty after a success
-  int64_t last_io_ms = -1;              ///< since the last byte; -1 without an established link
-  int64_t link_down_since_ms = -1;      ///< since the link was lost (clock, not wall); -1: up, or never was up
+  Address address;                  ///< empty: none is followed
+  std::string state = "none";       ///< as in ROLE: connect, connecting, handshake, sync, connected
+  std::string last_error;           ///< why the last attempt or link ended; empty after a success
+  int64_t last_io_ms = -1;          ///< since the last byte; -1 without an established link
+  int64_t link_down_since_ms = -1;  ///< since the link was lost (clock, not wall); -1: up, or never was up
   bool was_up = false;
-  int64_t snapshot_received = 0;        ///< bytes of the payload being received
-  int64_t snapshot_total = 0;           ///< 0: unknown or none
+  int64_t snapshot_received = 0;  ///< bytes of the payload being received
+  int64_t snapshot_total = 0;     ///< 0: unknown or none
 };
 
 struct RelayCounters {
-  int64_t full_syncs = 0;               ///< replicas that got a snapshot
+  int64_t full_syncs = 0;  ///< replicas that got a snapshot
   int64_t partial_syncs = 0;
-  int64_t partial_syncs_refused = 0;    ///< asked for a history or byte that we do not have ("?" is not counted)
+  int64_t partial_syncs_refused = 0;  ///< asked for a history or byte that we do not have ("?" is not counted)
   int64_t snapshots_fetched = 0;
-  int64_t snapshots_shared = 0;         ///< full syncs served by a snapshot that someone else had asked for
+  int64_t snapshots_shared = 0;  ///< full syncs served by a snapshot that someone else had asked for
   int64_t upstream_full_syncs = 0;
   int64_t upstream_partial_syncs = 0;
 };
 
-class Relay : private UpstreamLink::Owner, private DownstreamLink::Owner, private Stream::Listener, private SnapshotTaker {
+class Relay : private UpstreamLink::Owner,
+              private DownstreamLink::Owner,
+              private Stream::Listener,
+              private SnapshotTaker {
  public:
-  /// All references outlive the relay. `config` is read when needed: changes of repl-timeout, masterauth and so on work at once.
+  /// All references outlive the relay. `config` is read when needed: changes of repl-timeout, masterauth and so on work
+  /// at once.
   Relay(World& world, const Config& config, RelayObserver& observer, std::string run_id);
   ~Relay() override;
 
@@ -81,7 +87,8 @@ class Relay : private UpstreamLink::Owner, private DownstreamLink::Owner, privat
   bool disconnect_upstream();
   /// Where snapshots are fetched, best first (replicas before the primary); the upstream is always the last resort.
   void set_snapshot_sources(std::vector<Address> sources);
-  /// What every connection of ours that asks for a stream says about us. Empty `ip`: the other side sees where we come from.
+  /// What every connection of ours that asks for a stream says about us. Empty `ip`: the other side sees where we come
+  /// from.
   void set_announce(int listening_port, std::string ip);
   /// After a change of repl-backlog-size.
   void resize_backlog();
@@ -103,8 +110,8 @@ class Relay : private UpstreamLink::Owner, private DownstreamLink::Owner, privat
   ReplOffset commands_known_from() const { return stream_.in_sync_from(); }
   /// Last byte received.
   ReplOffset offset() const { return stream_.offset(); }
-  /// End of the last whole command outside a transaction: master_repl_offset of INFO and what we acknowledge. (A stock replica
-  /// prints the same; an instance that follows us counts on it.)
+  /// End of the last whole command outside a transaction: master_repl_offset of INFO and what we acknowledge. (A stock
+  /// replica prints the same; an instance that follows us counts on it.)
   ReplOffset safe_boundary() const { return stream_.safe_boundary(); }
   BacklogRange backlog_range() const { return stream_.backlog().range(); }
   size_t backlog_memory_bytes() const { return stream_.backlog().memory_bytes(); }
@@ -166,7 +173,7 @@ class Relay : private UpstreamLink::Owner, private DownstreamLink::Owner, privat
   std::shared_ptr<Snapshot> snapshot_;  // the latest, arriving or complete
   std::vector<Address> snapshot_sources_;
   bool fetching_ = false;
-  std::string fetch_error_;             // logged last
+  std::string fetch_error_;  // logged last
   std::map<uint64_t, std::unique_ptr<DownstreamLink>> links_;
   uint64_t last_link_id_ = 0;
   std::unique_ptr<UpstreamLink> upstream_;

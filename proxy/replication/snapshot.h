@@ -1,9 +1,9 @@
 // snapshot.h: one RDB in a spool file, written once and read by many, also while it is still arriving.
 //
 // Happy path: Spool::create(), append() for each chunk, complete(); readers open the file at path() and wait for
-// `changed` when they are faster than the writer. The file goes when the last user has gone. Failure modes: a full disk or
-// a source that breaks: failed(), with the reason; it concerns only those who use this snapshot. A source whose RDB names
-// another history than it promised: Errc::protocol. Files that a killed process left behind are removed at start.
+// `changed` when they are faster than the writer. The file goes when the last user has gone. Failure modes: a full disk
+// or a source that breaks: failed(), with the reason; it concerns only those who use this snapshot. A source whose RDB
+// names another history than it promised: Errc::protocol. Files that a killed process left behind are removed at start.
 #pragma once
 
 #include <cstdint>

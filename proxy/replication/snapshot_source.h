@@ -1,9 +1,9 @@
 // snapshot_source.h: a fresh snapshot over a side connection, without joining the stream.
 //
-// Happy path: `rdb-only 1` and PSYNC ? -1 (6.2 and later); the server answers +FULLRESYNC, the payload, and closes. Older
-// servers know no rdb-only: we take the payload and leave. Failure modes: the source has another history than the taker
-// wants (refused by the taker), is not connected itself, breaks, or our disk is full; each is an Error, and the snapshot,
-// if it was handed out already, is failed.
+// Happy path: `rdb-only 1` and PSYNC ? -1 (6.2 and later); the server answers +FULLRESYNC, the payload, and closes.
+// Older servers know no rdb-only: we take the payload and leave. Failure modes: the source has another history than the
+// taker wants (refused by the taker), is not connected itself, breaks, or our disk is full; each is an Error, and the
+// snapshot, if it was handed out already, is failed.
 #pragma once
 
 #include "proxy/replication/handshake.h"

@@ -29,8 +29,8 @@ class Stream : private StreamScanner::Visitor {
 
   Stream(int64_t backlog_bytes, Listener& listener) : listener_(listener), backlog_(backlog_bytes) {}
 
-  /// A new history; the next byte is the one behind `offset`. Commands are known from `in_sync_from` on: a backlog that we
-  /// are given may begin in the middle of one.
+  /// A new history; the next byte is the one behind `offset`. Commands are known from `in_sync_from` on: a backlog that
+  /// we are given may begin in the middle of one.
   void begin(History history, ReplOffset offset, ReplOffset in_sync_from);
   /// The history goes on under another id.
   void shift(ReplId new_id);

@@ -11,8 +11,8 @@
 namespace sidestream::replication {
 namespace {
 
-constexpr size_t kHeaderLineMax = 32;   // "$" and 20 digits fit
-constexpr int64_t kTrailer = 2;         // CR LF behind a body; unchecked, as in stock
+constexpr size_t kHeaderLineMax = 32;  // "$" and 20 digits fit
+constexpr int64_t kTrailer = 2;        // CR LF behind a body; unchecked, as in stock
 
 std::optional<int64_t> parse_length(std::string_view digits) {
   int64_t value = 0;
@@ -22,7 +22,8 @@ std::optional<int64_t> parse_length(std::string_view digits) {
 }
 
 Error broken(std::string_view what, std::string_view bytes) {
-  return Error{Errc::protocol, "the replication stream is broken: " + std::string(what) + " at " + printable(bytes, 32)};
+  return Error{Errc::protocol,
+               "the replication stream is broken: " + std::string(what) + " at " + printable(bytes, 32)};
 }
 
 }  // namespace
@@ -67,7 +68,8 @@ Result<size_t> StreamScanner::take_line(std::string_view rest) {
   const size_t newline = rest.find('\n');
   const bool whole = newline != std::string_view::npos;
   const size_t taken = whole ? newline + 1 : rest.size();
-  if (line_.size() + taken > kHeaderLineMax + 2) return broken("a header line without end", line_.empty() ? rest : line_);
+  if (line_.size() + taken > kHeaderLineMax + 2)
+    return broken("a header line without end", line_.empty() ? rest : line_);
   std::string_view line = rest.substr(0, whole ? newline : taken);
   if (!line_.empty() || !whole) {
     line_ += line;

@@ -30,8 +30,8 @@ class StreamScanner {
   struct Command {
     std::span<const std::string_view> args;  ///< valid during the call
     bool truncated = false;
-    ReplOffset before;                       ///< last byte before the command
-    ReplOffset end;                          ///< its last byte
+    ReplOffset before;  ///< last byte before the command
+    ReplOffset end;     ///< its last byte
   };
   class Visitor {
    public:
@@ -68,18 +68,18 @@ class StreamScanner {
   ReplOffset command_boundary_;
   ReplOffset safe_boundary_;
   int64_t arguments_left_ = 0;
-  int64_t body_left_ = 0;        // with the two bytes behind it
-  size_t keep_left_ = 0;         // of the body being copied
-  size_t kept_from_ = 0;         // where in kept_ that copy began
-  bool body_fresh_ = false;      // none of the body was seen in an earlier chunk
-  bool body_wanted_ = false;     // it becomes an argument
+  int64_t body_left_ = 0;     // with the two bytes behind it
+  size_t keep_left_ = 0;      // of the body being copied
+  size_t kept_from_ = 0;      // where in kept_ that copy began
+  bool body_fresh_ = false;   // none of the body was seen in an earlier chunk
+  bool body_wanted_ = false;  // it becomes an argument
   bool truncated_ = false;
-  bool whole_command_ = false;   // arguments are complete, complete() is due
+  bool whole_command_ = false;  // arguments are complete, complete() is due
   size_t arguments_bytes_ = 0;
-  std::string line_;             // beginning of a header line that straddles chunks
+  std::string line_;  // beginning of a header line that straddles chunks
   std::vector<std::string_view> args_;
-  size_t borrowed_from_ = 0;     // arguments from here on are views into the chunk being fed
-  std::string kept_;             // never grows beyond its reservation: views into it stay valid
+  size_t borrowed_from_ = 0;  // arguments from here on are views into the chunk being fed
+  std::string kept_;          // never grows beyond its reservation: views into it stay valid
 };
 
 }  // namespace sidestream::replication

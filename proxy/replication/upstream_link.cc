@@ -15,8 +15,8 @@ namespace sidestream::replication {
 namespace {
 
 constexpr int64_t kBackoffMinMs = 50;
-constexpr int64_t kBackoffMaxMs = 1000;       // stock tries once a second
-constexpr int64_t kStableUs = 1'000'000;      // a link that lived this long may come back at once
+constexpr int64_t kBackoffMaxMs = 1000;   // stock tries once a second
+constexpr int64_t kStableUs = 1'000'000;  // a link that lived this long may come back at once
 constexpr int64_t kRepeatedLogUs = 60'000'000;
 constexpr int64_t kAckMs = 1000;
 // A diskless primary starts its stream with the first ACK after its child was reaped; an earlier one is lost.
@@ -27,11 +27,16 @@ using State = UpstreamLink::State;
 
 bool is_legal(State from, State to) {
   switch (from) {
-    case State::connect: return to == State::connecting;
-    case State::connecting: return to == State::handshake || to == State::connect;
-    case State::handshake: return to == State::sync || to == State::connected || to == State::connect;
-    case State::sync: return to == State::connected || to == State::connect;
-    case State::connected: return to == State::connect;
+    case State::connect:
+      return to == State::connecting;
+    case State::connecting:
+      return to == State::handshake || to == State::connect;
+    case State::handshake:
+      return to == State::sync || to == State::connected || to == State::connect;
+    case State::sync:
+      return to == State::connected || to == State::connect;
+    case State::connected:
+      return to == State::connect;
   }
   return false;
 }
@@ -246,7 +251,8 @@ Task<void> UpstreamLink::acknowledge() {
     acknowledge_at(stream_.safe_boundary());
     const int64_t now_us = world_.clock.now_us();
     const bool first = after_payload_ && stream_.offset() == began_at && now_us - began_us < kFirstAcksUs;
-    co_await world_.clock.sleep(first ? kFirstAcksMs : kAckMs);
+    const int64_t pause_ms = first ? kFirstAcksMs : kAckMs;
+    co_await world_.clock.sleep(pause_ms);
     if (world_.clock.now_us() - last_io_us_ > timeout_ms() * 1000) {
       end(Error{Errc::timed_out, "no byte for " + std::to_string(config_.repl_timeout) + " s"});
     }

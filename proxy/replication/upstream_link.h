@@ -2,9 +2,9 @@
 // payload if there is one, then the stream; and again after every loss.
 //
 // Happy path: connect -> connecting -> handshake -> connected, from a backlog; -> sync in between for a full resync.
-// Failure modes: unreachable, refused (LOADING, NOMASTERLINK, wrong password...), a loop, silence beyond repl-timeout, a
-// broken stream, a lost connection: each ends the attempt in run(), with a log line (repeats now and then), a backoff of at
-// most a second, and the history kept. Only a full resync that is complete replaces the history.
+// Failure modes: unreachable, refused (LOADING, NOMASTERLINK, wrong password...), a loop, silence beyond repl-timeout,
+// a broken stream, a lost connection: each ends the attempt in run(), with a log line (repeats now and then), a backoff
+// of at most a second, and the history kept. Only a full resync that is complete replaces the history.
 #pragma once
 
 #include <cstdint>
