@@ -103,8 +103,8 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   facts.read_offset = relay.offset().value;
   facts.backlog_active = relay.has_history();
   facts.backlog_size = group.config().repl_backlog_size;
-  facts.backlog_first_byte = relay.backlog_range().first_byte;
-  facts.backlog_histlen = relay.backlog_range().histlen;
+  facts.backlog_first_byte = relay.info_backlog_range().first_byte;
+  facts.backlog_histlen = relay.info_backlog_range().histlen;
   const bool lines = face != routing::Face::service;  // applications must not go looking for addresses behind us
   for (const auto& replica : relay.replicas()) {
     ++facts.connected_replicas;

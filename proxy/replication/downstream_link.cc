@@ -36,6 +36,12 @@ bool is_legal(State from, State to) {
   return false;
 }
 
+const char* name(State state) {
+  static constexpr std::array<const char*, 4> kNames{"waiting", "sending", "loading", "online"};
+  return kNames[static_cast<size_t>(state)];
+}
+
+// A replica that loads has not been heard of: online would promise too much.
 const char* info_name(State state) {
   static constexpr std::array<const char*, 4> kNames{"wait_bgsave", "send_bulk", "send_bulk", "online"};
   return kNames[static_cast<size_t>(state)];
@@ -70,7 +76,7 @@ void DownstreamLink::start(std::string leftover) {
 
 void DownstreamLink::enter(State next) {
   CHECK(is_legal(state_, next));
-  log_verbose(tag_, "{} -> {}", info_name(state_), info_name(next));
+  log_verbose(tag_, "{} -> {}", name(state_), name(next));
   state_ = next;
   owner_.downstream_moved(*this);
 }
@@ -80,7 +86,7 @@ void DownstreamLink::close(std::string_view reason) {
   ended_ = true;
   // Without an answer servers before 7.0 would forget their history; this one they take for "later".
   if (!answered_) connection_->write(kNoMasterLink);
-  log_notice(tag_, "closed while {}: {}", info_name(state_), reason);
+  log_notice(tag_, "closed while {}: {}", name(state_), reason);
   owner_.downstream_ended(*this);
 }
 

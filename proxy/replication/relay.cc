@@ -92,6 +92,11 @@ void Relay::cut_to_safe_boundary() {
   upstream_moved();
 }
 
+BacklogRange Relay::info_backlog_range() const {
+  const int64_t first_byte = stream_.backlog().first_byte();
+  return {first_byte, std::max<int64_t>(stream_.safe_boundary().next_byte() - first_byte, 0)};
+}
+
 UpstreamStatus Relay::upstream() const {
   UpstreamStatus status;
   if (upstream_ == nullptr) return status;

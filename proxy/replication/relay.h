@@ -50,7 +50,7 @@ struct UpstreamStatus {
   std::string state = "none";       ///< as in ROLE: connect, connecting, handshake, sync, connected
   std::string last_error;           ///< why the last attempt or link ended; empty after a success
   int64_t last_io_ms = -1;          ///< since the last byte; -1 without an established link
-  int64_t link_down_since_ms = -1;  ///< since the link was lost (clock, not wall); -1: up, or never was up
+  int64_t link_down_since_ms = -1;  ///< since the link was lost; -1: up, or never was up
   bool was_up = false;
   int64_t snapshot_received = 0;  ///< bytes of the payload being received
   int64_t snapshot_total = 0;     ///< 0: unknown or none
@@ -113,7 +113,10 @@ class Relay : private UpstreamLink::Owner,
   /// End of the last whole command outside a transaction: master_repl_offset of INFO and what we acknowledge. (A stock
   /// replica prints the same; an instance that follows us counts on it.)
   ReplOffset safe_boundary() const { return stream_.safe_boundary(); }
+  /// What replicas are served from, to the last byte.
   BacklogRange backlog_range() const { return stream_.backlog().range(); }
+  /// What INFO prints: up to safe_boundary(), so that it fits master_repl_offset.
+  BacklogRange info_backlog_range() const;
   size_t backlog_memory_bytes() const { return stream_.backlog().memory_bytes(); }
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
