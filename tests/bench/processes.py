@@ -120,6 +120,11 @@ class Lab:
             process.stop()
         del self.processes[first:]
 
+    def obituary(self):
+        """What the processes said that ended although nobody stopped them, and what the instances said last."""
+        telling = [p for p in self.processes if p.poll() is not None or "sidestream" in p.label]
+        return "".join(f"{p.label} ({p.poll() or 'running'}):\n{p.last_words()}" for p in telling)
+
     def redis(self, label, *options):
         """A stock server without persistence. Returns (port, process)."""
         port = free_port()

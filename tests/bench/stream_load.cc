@@ -48,7 +48,8 @@ struct Options {
   std::vector<int> watch;
 };
 
-/// Probes in flight: the value of each SET begins with `@` and its number, which nothing else in the stream does.
+/// Probes in flight: the value of each SET begins with `@`, the run and a number, which nothing else in the stream
+/// does. Probes of earlier runs may precede ours: a snapshot may be older than the stream that completes it.
 class LatencyRun {
  public:
   explicit LatencyRun(const Options& options)
@@ -88,7 +89,7 @@ class LatencyRun {
   static constexpr size_t kDigits = 12;
 
   void send_probe() {
-    const std::string number = fmt::format("@{:012}", sent_at_.size());
+    const std::string number = fmt::format("{}{:012}", mark_, sent_at_.size());
     const std::string value = number + std::string(options_.value_bytes - number.size(), 'x');
     const std::string probe =
         fmt::format("*3\r\n$3\r\nSET\r\n$11\r\nbench:probe\r\n${}\r\n{}\r\n", value.size(), value);
@@ -120,23 +121,27 @@ class LatencyRun {
     offset_ += static_cast<int64_t>(bytes.size());
     pending_ += bytes;
     size_t done = 0;
-    for (size_t mark = pending_.find('@'); mark != std::string::npos; mark = pending_.find('@', done)) {
-      if (mark + 1 + kDigits > pending_.size()) {
-        pending_.erase(0, mark);
+    for (size_t at_mark = pending_.find('@'); at_mark != std::string::npos; at_mark = pending_.find('@', done)) {
+      done = at_mark + mark_.size() + kDigits;
+      if (done > pending_.size()) {
+        pending_.erase(0, at_mark);
         return;
       }
-      const auto number = static_cast<size_t>(std::atoll(pending_.substr(mark + 1, kDigits).c_str()));
-      if (number != seen_ || number >= sent_at_.size())
-        die(fmt::format("probe {} came where {} was due", number, seen_));
-      if (number >= first_counted_) latency_.add(at - sent_at_[number]);
-      ++seen_;
-      last_seen_at_ = at;
-      done = mark + 1 + kDigits;
+      if (pending_.compare(at_mark, mark_.size(), mark_) != 0) continue;
+      see(static_cast<size_t>(std::atoll(pending_.substr(done - kDigits, kDigits).c_str())), at);
     }
     pending_.clear();
   }
 
+  void see(size_t number, int64_t at) {
+    if (number != seen_ || number >= sent_at_.size()) die(fmt::format("probe {} came where {} was due", number, seen_));
+    if (number >= first_counted_) latency_.add(at - sent_at_[number]);
+    ++seen_;
+    last_seen_at_ = at;
+  }
+
   const Options& options_;
+  const std::string mark_ = fmt::format("@{:016x}", now_ns());
   ReplicaLink link_;
   int writer_;
   int64_t offset_ = 0;
@@ -260,7 +265,7 @@ int main(int argc, char** argv) {
   CLI::App app("Replication load on 127.0.0.1");
   app.require_subcommand(1);
   app.add_option("--watch", options.watch, "process ids whose CPU is read")->delimiter(',');
-  app.add_option("--value-bytes", options.value_bytes)->check(CLI::Range(16, 1 << 20));
+  app.add_option("--value-bytes", options.value_bytes)->check(CLI::Range(32, 1 << 20));
   app.add_option("--sinks", options.sinks)->check(CLI::Range(1, 64));
   CLI::App* latency = app.add_subcommand("latency", "probe a path from a primary to the end of its stream");
   latency->add_option("--primary", options.primary)->required();
