@@ -135,9 +135,11 @@ def co_await_problem(code: str, start: int, end: int) -> str | None:
         return "co_await inside braces that are no block"
     if not C1_PREFIX.fullmatch(statement_prefix(code, start)):
         return "co_await is not alone: want `auto name = co_await f(named);`, a statement or `co_return co_await`"
-    operand = code[end:code.find(";", end)]
-    if re.search(r"[{}?]|\bco_await\b", operand):
-        return "braces or ?: in the operand of co_await; name the argument first"
+    semicolon = code.find(";", end)
+    if re.search(r"[{}]|\bco_await\b", code[end:semicolon]):
+        return "braces in the operand of co_await; name the argument first"
+    if "?" in statement_prefix(code, semicolon)[-(semicolon - end):]:
+        return "co_await chooses for ?:; name its result first"
     return None
 
 
