@@ -189,7 +189,11 @@ bool Relay::is_usable(const Snapshot& snapshot, const DownstreamLink& link) cons
   if (snapshot.failed() || !stream_.history().contains(snapshot.replid(), snapshot.offset())) return false;
   // Who wants nothing but a snapshot (a backup) is not given an old one.
   if (link.hello().rdb_only) return snapshot.asked_at_us >= link.asked_at_us();
-  return snapshot.offset().next_byte() >= stream_.backlog().first_byte();
+  // One at the old end of a full backlog would be outrun by the stream while it is sent: the replica would come back
+  // for ever.
+  const Backlog& backlog = stream_.backlog();
+  const bool is_outrun = backlog.end() - snapshot.offset().next_byte() > backlog.size() / 4 * 3;
+  return snapshot.offset().next_byte() >= backlog.first_byte() && (link.snapshot() == &snapshot || !is_outrun);
 }
 
 int64_t Relay::transfers() const {
