@@ -1,0 +1,285 @@
+// client_command.cc: CLIENT: about connections to this instance, never about the instance's own at its nodes. Texts and
+// the format of CLIENT LIST are those of stock 7.0.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <climits>
+#include <utility>
+
+#include "common/text.h"
+#include "proxy/resp/writer.h"
+#include "proxy/routing/client_session.h"
+#include "proxy/routing/core.h"
+
+namespace sidestream::routing {
+namespace {
+
+constexpr std::string_view kSyntax = "ERR syntax error";
+
+std::string error(std::string_view text) {
+  std::string frame;
+  resp::append_error(frame, text);
+  return frame;
+}
+
+std::string ok() { return "+OK\r\n"; }
+
+std::string integer(int64_t value) {
+  std::string frame;
+  resp::append_integer(frame, value);
+  return frame;
+}
+
+/// Arguments with CLIENT and the subcommand, as stock wants them; checked here too since no node may have told us.
+struct SubcommandArity {
+  std::string_view name;
+  size_t least, most;
+};
+constexpr size_t kMany = SIZE_MAX;
+constexpr SubcommandArity kArities[] = {
+    {"id", 2, 2},         {"info", 2, 2},       {"list", 2, kMany}, {"kill", 3, kMany}, {"setname", 3, 3},
+    {"getname", 2, 2},    {"setinfo", 4, 4},    {"reply", 3, 3},    {"no-evict", 3, 3}, {"no-touch", 3, 3},
+    {"unblock", 3, 4},    {"pause", 3, 4},      {"unpause", 2, 2},  {"capa", 3, kMany}, {"import-source", 3, 3},
+};
+
+bool is_client_type(std::string_view type) {
+  return iequals(type, "normal") || iequals(type, "master") || iequals(type, "slave") || iequals(type, "replica") ||
+         iequals(type, "pubsub");
+}
+
+bool has_type(const ClientSession& session, std::string_view type) {
+  if (iequals(type, "normal")) return !session.subscribed();
+  return iequals(type, "pubsub") && session.subscribed();
+}
+
+/// What CLIENT KILL selects by; what is empty selects everybody.
+struct KillFilter {
+  std::optional<uint64_t> id;
+  std::string_view address, local_address, type;
+  bool skip_me = true;
+
+  /// Empty, or the error.
+  std::string parse(std::span<const std::string_view> options) {
+    for (size_t i = 0; i < options.size(); i += 2) {
+      if (i + 1 >= options.size()) return error(kSyntax);
+      const std::string_view option = options[i];
+      const std::string_view value = options[i + 1];
+      if (iequals(option, "id")) {
+        const auto number = parse_int(value);
+        if (!number || *number < 1) return error("ERR client-id should be greater than 0");
+        id = static_cast<uint64_t>(*number);
+      } else if (iequals(option, "type")) {
+        if (!is_client_type(value)) return error("ERR Unknown client type '" + std::string(value) + "'");
+        type = value;
+      } else if (iequals(option, "addr")) {
+        address = value;
+      } else if (iequals(option, "laddr")) {
+        local_address = value;
+      } else if (iequals(option, "user")) {
+        if (value != "default") return error("ERR No such user '" + std::string(value) + "'");
+      } else if (iequals(option, "skipme")) {
+        if (!iequals(value, "yes") && !iequals(value, "no")) return error(kSyntax);
+        skip_me = iequals(value, "yes");
+      } else {
+        return error(kSyntax);
+      }
+    }
+    return {};
+  }
+
+  bool fits(const ClientSession& session, const ClientSession& me) const {
+    if (id && session.id() != *id) return false;
+    if (!address.empty() && session.peer() != address) return false;
+    if (!local_address.empty() && session.local() != local_address) return false;
+    if (!type.empty() && !has_type(session, type)) return false;
+    return !skip_me || &session != &me;
+  }
+};
+
+}  // namespace
+
+std::string ClientSession::client(Args args) {
+  const std::string sub = args.size() > 1 ? to_lower(args[1]) : "";
+  const auto* arity = std::find_if(std::begin(kArities), std::end(kArities),
+                                   [&](const SubcommandArity& each) { return each.name == sub; });
+  if (arity == std::end(kArities)) {
+    return error("ERR unknown subcommand '" + std::string(args[1].substr(0, 128)) + "'. Try CLIENT HELP.");
+  }
+  if (args.size() < arity->least || args.size() > arity->most) {
+    return error("ERR wrong number of arguments for 'client|" + sub + "' command");
+  }
+  std::string frame;
+  if (sub == "id") return integer(static_cast<int64_t>(id_));
+  if (sub == "getname") {
+    name_.empty() ? resp::append_null(frame, protocol_) : resp::append_bulk(frame, name_);
+    return frame;
+  }
+  if (sub == "setname") {
+    if (!valid_client_name(args[2])) {
+      return error("ERR Client names cannot contain spaces, newlines or special characters.");
+    }
+    name_ = args[2];
+    return ok();
+  }
+  if (sub == "setinfo") return client_setinfo(args);
+  if (sub == "info") {
+    resp::append_text(frame, describe(core_.world.clock.now_ms()) + "\n", protocol_);
+    return frame;
+  }
+  if (sub == "list") return client_list(args);
+  if (sub == "kill") return client_kill(args);
+  if (sub == "reply") return client_reply(args);
+  if (sub == "pause") return client_pause(args);
+  if (sub == "unpause") {
+    core_.pause_clients(0, false);
+    return ok();
+  }
+  if (sub == "capa") return ok();  // kept from the nodes: they would redirect the client to each other
+  const bool on = iequals(args[2], "on");
+  if (!on && !iequals(args[2], "off")) return error(kSyntax);
+  if (sub == "no-evict") no_evict_ = on;
+  return ok();
+}
+
+std::string ClientSession::client_setinfo(Args args) {
+  const bool is_name = iequals(args[2], "lib-name");
+  if (!is_name && !iequals(args[2], "lib-ver")) {
+    return error("ERR Unrecognized option '" + std::string(args[2]) + "'");
+  }
+  if (!valid_client_name(args[3])) {
+    return error("ERR " + std::string(args[2]) + " cannot contain spaces, newlines or special characters.");
+  }
+  (is_name ? library_name_ : library_version_) = args[3];
+  return ok();
+}
+
+std::string ClientSession::client_reply(Args args) {
+  if (iequals(args[2], "on")) {
+    reply_mode_ = ReplyMode::on;
+    muted_ = false;
+    return ok();
+  }
+  if (iequals(args[2], "off")) {
+    reply_mode_ = ReplyMode::off;
+  } else if (iequals(args[2], "skip")) {
+    if (reply_mode_ == ReplyMode::on) reply_mode_ = ReplyMode::skip_next;
+  } else {
+    return error(kSyntax);
+  }
+  muted_ = true;
+  return {};
+}
+
+std::string ClientSession::client_pause(Args args) {
+  const auto ms = parse_int(args[2]);
+  if (!ms) return error("ERR timeout is not an integer or out of range");
+  if (*ms < 0) return error("ERR timeout is negative");
+  const bool writes_only = args.size() == 4 && iequals(args[3], "write");
+  if (args.size() == 4 && !writes_only && !iequals(args[3], "all")) {
+    return error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+  }
+  constexpr int64_t kLongestMs = int64_t{1} << 40;
+  core_.pause_clients(core_.world.clock.now_ms() + std::min(*ms, kLongestMs), !writes_only);
+  return ok();
+}
+
+std::string ClientSession::client_list(Args args) {
+  std::string_view type;
+  std::vector<uint64_t> ids;
+  if (args.size() == 4 && iequals(args[2], "type")) {
+    type = args[3];
+    if (!is_client_type(type)) return error("ERR Unknown client type '" + std::string(type) + "'");
+  } else if (args.size() > 3 && iequals(args[2], "id")) {
+    for (const std::string_view text : args.subspan(3)) {
+      const auto id = parse_int(text);
+      if (!id) return error("ERR Invalid client ID");
+      ids.push_back(static_cast<uint64_t>(*id));
+    }
+  } else if (args.size() != 2) {
+    return error(kSyntax);
+  }
+  std::string lines;
+  const int64_t now_ms = core_.world.clock.now_ms();
+  for (const ClientSession* session : core_.sessions.all()) {
+    if (!type.empty() && !has_type(*session, type)) continue;
+    if (!ids.empty() && std::find(ids.begin(), ids.end(), session->id()) == ids.end()) continue;
+    lines += session->describe(now_ms) + "\n";
+  }
+  std::string frame;
+  resp::append_text(frame, lines, protocol_);
+  return frame;
+}
+
+std::string ClientSession::client_kill(Args args) {
+  KillFilter filter;
+  const bool old_form = args.size() == 3;
+  if (old_form) {
+    filter.address = args[2];
+    filter.skip_me = false;
+  } else {
+    std::string refused = filter.parse(args.subspan(2));
+    if (!refused.empty()) return refused;
+  }
+  int64_t killed = 0;
+  bool myself = false;
+  for (ClientSession* session : core_.sessions.all()) {
+    if (!filter.fits(*session, *this)) continue;
+    ++killed;
+    session == this ? void(myself = true) : session->kill();
+  }
+  const bool links = !filter.type.empty() && !iequals(filter.type, "normal") && !iequals(filter.type, "pubsub");
+  if (links && !filter.id && filter.address.empty() && filter.local_address.empty()) {
+    killed += static_cast<int64_t>(core_.host.kill_links(to_lower(filter.type)));
+  }
+  if (myself) closing_ = true;  // after this reply
+  if (!old_form) return integer(killed);
+  return killed > 0 ? ok() : error("ERR No such client");
+}
+
+/// The server unblocks its own client: the private connection on which ours waits.
+ClientSession::Taken ClientSession::client_unblock() {
+  const Args args = request_.args;
+  if (args.size() > 4) return answer_error("ERR wrong number of arguments for 'client|unblock' command");
+  const auto id = args.size() > 2 ? parse_int(args[2]) : std::nullopt;
+  if (!id) return answer_error("ERR value is not an integer or out of range");
+  const std::string_view reason = args.size() == 4 ? args[3] : std::string_view("timeout");
+  if (!iequals(reason, "timeout") && !iequals(reason, "error")) {
+    return answer_error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+  }
+  ClientSession* session = core_.sessions.find(static_cast<uint64_t>(*id));
+  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+  if (session == nullptr || !session->blocked() || primary == nullptr) return answer(integer(0));
+  const std::string server_id = std::to_string(session->server_client_id());
+  const std::string request = resp::command({"CLIENT", "UNBLOCK", server_id, reason});
+  primary->send_read(request, reply_to(expect(Lane::primary, {})), std::nullopt);
+  return Taken::yes;
+}
+
+std::string ClientSession::describe(int64_t now_ms) const {
+  std::string flags;
+  if (subscribed()) flags += 'P';
+  if (monitoring_) flags += 'O';
+  if (transaction_ && transaction_->open) flags += 'x';
+  if (blocked()) flags += 'b';
+  if (lease_use_ == LeaseUse::pinned) flags += 't';
+  if (closing_) flags += 'c';
+  if (no_evict_) flags += 'e';
+  if (flags.empty()) flags = "N";
+  const int64_t queued = transaction_ && transaction_->open ? static_cast<int64_t>(transaction_->local.size()) : -1;
+  const size_t out_bytes = replies_.out().size() + (stream_ ? stream_->unsent() : 0);
+  std::string line = fmt::format(
+      "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} "
+      "qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user=default "
+      "redir=-1 resp={}",
+      id_, peer_, local_, name_, (now_ms - created_ms_) / 1000, (now_ms - active_ms_) / 1000, flags, db_,
+      subscriptions_ ? subscriptions_->channels.size() : 0, subscriptions_ ? subscriptions_->patterns.size() : 0,
+      subscriptions_ ? subscriptions_->shards.size() : 0, queued, input_.size(), input_.capacity() - input_.size(),
+      replies_.out().size(), replies_.owed(), out_bytes, sizeof(ClientSession) + input_.capacity() + out_bytes,
+      last_command_, protocol_);
+  if (!library_name_.empty() || !library_version_.empty()) {
+    line += fmt::format(" lib-name={} lib-ver={}", library_name_, library_version_);
+  }
+  return line;
+}
+
+}  // namespace sidestream::routing

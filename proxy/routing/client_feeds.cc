@@ -1,0 +1,184 @@
+// client_feeds.cc: Pub/Sub and MONITOR: a private connection whose frames are the client's own.
+//
+// One command has many confirmations, so requests behind it wait until all have come; the names in them tell when the
+// last subscription is gone and the connection can be given back. The channel on which Sentinels meet is served here
+// for those who subscribe to nothing else, since it must work while every node is down.
+#include <utility>
+
+#include "common/text.h"
+#include "proxy/resp/writer.h"
+#include "proxy/routing/client_session.h"
+#include "proxy/routing/core.h"
+
+namespace sidestream::routing {
+namespace {
+
+struct Confirmation {
+  std::string_view kind;                     // subscribe, punsubscribe, ...
+  std::optional<std::string_view> channel;   // none: null
+};
+
+std::optional<std::string_view> take_bulk(std::string_view& bytes) {
+  const size_t end = bytes.find("\r\n");
+  if (end == std::string_view::npos || bytes[0] != '$') {
+    bytes.remove_prefix(end == std::string_view::npos ? bytes.size() : end + 2);
+    return std::nullopt;
+  }
+  const auto length = parse_int(bytes.substr(1, end - 1));
+  bytes.remove_prefix(end + 2);
+  if (!length || *length < 0 || bytes.size() < static_cast<size_t>(*length) + 2) return std::nullopt;
+  const std::string_view text = bytes.substr(0, static_cast<size_t>(*length));
+  bytes.remove_prefix(text.size() + 2);
+  return text;
+}
+
+std::optional<Confirmation> parse_confirmation(std::string_view frame) {
+  const size_t end = frame.find("\r\n");
+  if (end == std::string_view::npos || (frame[0] != '*' && frame[0] != '>')) return std::nullopt;
+  frame.remove_prefix(end + 2);
+  const auto kind = take_bulk(frame);
+  if (!kind || !kind->ends_with("subscribe")) return std::nullopt;
+  return Confirmation{*kind, take_bulk(frame)};
+}
+
+void append_three(std::string& out, int protocol, std::string_view kind) {
+  out += protocol == 3 ? ">3\r\n" : "*3\r\n";
+  resp::append_bulk(out, kind);
+}
+
+}  // namespace
+
+ClientSession::Taken ClientSession::subscribe(const Entry& entry) {
+  const Args channels = Args(request_.args).subspan(1);
+  if (!subscriptions_) subscriptions_ = std::make_unique<Subscriptions>();
+  if (feed_ == nullptr && subscribe_locally(entry.name, channels)) return Taken::yes;
+  if (feed_ == nullptr) {
+    if (replies_.owed() > 0) return pause(Pause::drained);
+    Target* primary = core_.servers.primary();
+    feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
+    if (feed_ == nullptr) return hold(false);
+    feed_->start_feed();
+    if (subscribed()) {  // to the Sentinels' channel, here
+      feed_->send_feed(resp::command({"SUBSCRIBE", kHelloChannel}));
+      confirmations_dropped_ = 1;
+    }
+  }
+  const NameSet& kept = subscriptions_->of(entry.name);
+  confirmations_due_ = !channels.empty() ? channels.size() : std::max<size_t>(1, kept.size());
+  pause_ = Pause::feed;
+  feed_->send_feed(wire_request());
+  return Taken::yes;
+}
+
+/// What needs no server: the Sentinels' channel alone, and leaving while nothing else is subscribed to.
+bool ClientSession::subscribe_locally(std::string_view name, Args channels) {
+  NameSet& mine = subscriptions_->channels;
+  std::string out;
+  if (name == "subscribe") {
+    if (face_ != Face::node || channels.size() != 1 || channels[0] != kHelloChannel) return false;
+    if (mine.emplace(kHelloChannel).second) core_.hello_subscribers.push_back(reply_to(0));
+    append_three(out, protocol_, name);
+    resp::append_bulk(out, kHelloChannel);
+    resp::append_integer(out, 1);
+  } else if (name.find("unsubscribe") != std::string_view::npos) {
+    const std::vector<std::string> all(mine.begin(), mine.end());
+    std::vector<std::optional<std::string_view>> leaving(channels.begin(), channels.end());
+    if (channels.empty() && name == "unsubscribe") leaving.assign(all.begin(), all.end());
+    if (leaving.empty()) leaving.emplace_back();
+    for (const auto& channel : leaving) {
+      const bool left = channel && name == "unsubscribe" && mine.erase(std::string(*channel)) > 0;
+      if (left) std::erase_if(core_.hello_subscribers, [&](const ReplyTo& each) { return each.session_id == id_; });
+      append_three(out, protocol_, name);
+      channel ? resp::append_bulk(out, *channel) : resp::append_null(out, protocol_);
+      resp::append_integer(out, static_cast<int64_t>(name == "sunsubscribe" ? 0 : mine.size()));
+    }
+  } else {
+    return false;
+  }
+  reply(out);
+  return true;
+}
+
+ClientSession::NameSet& ClientSession::Subscriptions::of(std::string_view command) {
+  if (command[0] == 'p') return patterns;
+  return command.starts_with("ss") || command.starts_with("sun") ? shards : channels;
+}
+
+void ClientSession::feed(const ServerConnection& from, std::string_view frame) {
+  if (&from != feed_) {  // pushes of a pinned connection: invalidations
+    replies_.push(frame);
+    ReadyQueue::current().post_turn_end(flush_node_);
+    return;
+  }
+  const auto confirmation = monitoring_ ? std::nullopt : parse_confirmation(frame);
+  const bool due = confirmations_due_ > 0 && (confirmation || frame[0] == '-' || monitoring_);
+  if (confirmation && confirmations_dropped_ > 0) {
+    --confirmations_dropped_;
+    return;
+  }
+  if (confirmation) confirm(confirmation->kind, confirmation->channel);
+  replies_.push(frame);
+  ReadyQueue::current().post_turn_end(flush_node_);
+  if (!due) return;
+  confirmations_due_ = frame[0] == '-' ? 0 : confirmations_due_ - 1;
+  if (confirmations_due_ > 0) return;
+  if (!monitoring_ && !subscribed()) end_feed(true);
+  if (pause_ == Pause::feed) resume();
+}
+
+void ClientSession::confirm(std::string_view kind, std::optional<std::string_view> channel) {
+  if (!channel) return;
+  NameSet& names = subscriptions_->of(kind);
+  if (kind.find("unsubscribe") == std::string_view::npos) {
+    names.emplace(*channel);
+  } else if (const auto found = names.find(*channel); found != names.end()) {
+    names.erase(found);
+    if (*channel == kHelloChannel) {
+      std::erase_if(core_.hello_subscribers, [&](const ReplyTo& each) { return each.session_id == id_; });
+    }
+  }
+}
+
+void ClientSession::end_feed(bool reusable) {
+  ServerConnection* feed = std::exchange(feed_, nullptr);
+  monitoring_ = false;
+  if (feed == nullptr) return;
+  Target* primary = core_.servers.primary();
+  if (reusable && primary != nullptr && feed->belongs_to(primary->pool())) return primary->pool().give_back(*feed);
+  Servers::drop(*feed);
+}
+
+ClientSession::Taken ClientSession::monitor() {
+  if (feed_ != nullptr) return answer_error("ERR MONITOR beside subscriptions is not supported; use RESET first");
+  if (face_ == Face::read_only) return answer_error("ERR MONITOR is not available on this port");
+  if (replies_.owed() > 0) return pause(Pause::drained);
+  Target* primary = core_.servers.primary();
+  feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
+  if (feed_ == nullptr) return hold(false);
+  feed_->start_feed();
+  monitoring_ = true;
+  confirmations_due_ = 1;
+  pause_ = Pause::feed;
+  feed_->send_feed(wire_request());
+  return Taken::yes;
+}
+
+/// Stays here: Sentinels watch the instances, not the nodes behind them.
+ClientSession::Taken ClientSession::publish_hello() {
+  const std::string_view payload = request_.args[2];
+  for (const ReplyTo& each : core_.hello_subscribers) {
+    ClientSession* session = core_.sessions.find(each.place, each.session_id);
+    if (session == nullptr) continue;
+    std::string message;
+    append_three(message, session->protocol_, "message");
+    resp::append_bulk(message, kHelloChannel);
+    resp::append_bulk(message, payload);
+    session->replies_.push(message);
+    ReadyQueue::current().post_turn_end(session->flush_node_);
+  }
+  std::string frame;
+  resp::append_integer(frame, static_cast<int64_t>(core_.hello_subscribers.size()));
+  return answer(frame);
+}
+
+}  // namespace sidestream::routing

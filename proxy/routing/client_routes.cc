@@ -1,0 +1,287 @@
+// client_routes.cc: reads, writes, scans, and commands that need a connection of their own or an answer of the host.
+//
+// Order of execution, as one client sees it: commands on one connection keep their order. Commands of one client in
+// flight on *different* connections may overtake each other, so a command waits for those in flight elsewhere when they
+// may touch the same keys (a small Bloom filter per lane, cleared when nothing is in flight).
+#include <algorithm>
+#include <utility>
+
+#include "common/text.h"
+#include "proxy/resp/writer.h"
+#include "proxy/routing/client_session.h"
+#include "proxy/routing/core.h"
+#include "proxy/routing/limits.h"
+
+namespace sidestream::routing {
+namespace {
+
+using resp::CommandClass;
+using resp::Keys;
+
+constexpr std::string_view kReadOnly = "READONLY You can't write against a read only replica.";
+}  // namespace
+
+// --- keys ----------------------------------------------------------------------------------------------------------
+
+KeyFacts ClientSession::keys_of(const Entry& entry, bool about_node) {
+  return look_at_keys(entry, request_.args, about_node, core_.hashes);
+}
+
+uint64_t ClientSession::expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number) {
+  LaneState& state = lanes_[static_cast<size_t>(lane)];
+  ++state.owed;
+  state.bits |= keys.bits;
+  return replies_.expect(lane, muted_, cursor_number);
+}
+
+/// The request as servers get it: inline requests in proper form.
+std::string_view ClientSession::wire_request() {
+  if (!request_.is_inline) return request_.raw;
+  core_.encoded.clear();
+  resp::append_command(core_.encoded, request_.args);
+  return core_.encoded;
+}
+
+// --- reads and writes on shared connections ------------------------------------------------------------------------
+
+ClientSession::Taken ClientSession::read(const Entry& entry, bool about_node) {
+  if (lease_ != nullptr) return forward_on_lease(entry);
+  const KeyFacts keys = keys_of(entry, about_node);
+  const LaneState& at_primary = lanes_[static_cast<size_t>(Lane::primary)];
+  const LaneState& at_replica = lanes_[static_cast<size_t>(Lane::replica)];
+  if ((at_primary.bits & keys.bits) != 0) return read_at_primary(keys, Reason::same_connection);
+  ReadNeed need;
+  need.policy = policy_for(core_.config, policy_, entry, request_.args, about_node);
+  need.keys_known = keys.keys != Keys::unknown;
+  if (need.policy == ReadPolicy::fresh) need.offset = needed_offset(core_.freshness, keys, core_.hashes, read_after_);
+  if (at_replica.owed > 0) need.sticky = core_.servers.index_of(at_replica.number);
+  const Decision decision = core_.servers.route(need);
+  if (decision.target < 0) return read_at_primary(keys, about_node ? Reason::needs_primary : decision.reason);
+  if (at_replica.owed > 0 && decision.target != need.sticky) return pause(Pause::drained);
+  Target& target = core_.servers.target(decision.target);
+  ServerConnection* connection = target.pool().shared(protocol_, db_);
+  if (connection == nullptr) return read_at_primary(keys, Reason::no_replica);  // it is being opened
+  core_.count(decision.reason);
+  const bool prove = need.policy == ReadPolicy::fresh;
+  return read_at(target, *connection, keys, prove ? need.offset : std::nullopt, wire_request(), 0);
+}
+
+ClientSession::Taken ClientSession::read_at(Target& target, ServerConnection& connection, const KeyFacts& keys,
+                                            std::optional<ReplOffset> need, std::string_view request,
+                                            uint8_t cursor_number) {
+  ++target.reads;
+  ++core_.counters.reads_replica;
+  lanes_[static_cast<size_t>(Lane::replica)].number = target.number();
+  connection.send_read(request, reply_to(expect(Lane::replica, keys, cursor_number)), need);
+  return Taken::yes;
+}
+
+ClientSession::Taken ClientSession::read_at_primary(const KeyFacts& keys, Reason reason) {
+  if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
+  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+  if (primary == nullptr) return hold(false);
+  ++core_.servers.primary()->reads;
+  ++core_.counters.reads_primary;
+  core_.count(reason);
+  primary->send_read(wire_request(), reply_to(expect(Lane::primary, keys)), std::nullopt);
+  return Taken::yes;
+}
+
+bool ClientSession::may_not_write(const Entry& entry) {
+  return face_ == Face::read_only && (entry.writes || entry.cls == CommandClass::write);
+}
+
+ClientSession::Taken ClientSession::write(const Entry& entry) {
+  if (may_not_write(entry)) return answer_error(kReadOnly);
+  if (entry.name == "publish" && request_.args[1] == kHelloChannel && face_ == Face::node) return publish_hello();
+  if (lease_ != nullptr) return forward_on_lease(entry);
+  const KeyFacts keys = keys_of(entry, false);
+  if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
+  ServerConnection* primary = core_.writes_held ? nullptr : core_.servers.primary_shared(protocol_, db_);
+  if (primary == nullptr) return hold(true);
+  if (entry.writes) {
+    for (const uint64_t hash : core_.hashes) core_.freshness.mark(primary->marks(), hash);
+    if (keys.keys == Keys::unknown) core_.freshness.mark_floor(primary->marks());
+    has_written_ = true;
+  }
+  ++core_.servers.primary()->writes;
+  ++core_.counters.writes;
+  core_.count(Reason::write);
+  primary->send_write(wire_request(), reply_to(expect(Lane::primary, keys)));
+  return Taken::yes;
+}
+
+/// A cursor means something only to the server that gave it out, so it carries that server's number. Cursors of the
+/// primary are as they are.
+ClientSession::Taken ClientSession::scan(const Entry& entry) {
+  if (lease_ != nullptr) return forward_on_lease(entry);
+  const KeyFacts keys = keys_of(entry, false);
+  const size_t at = entry.name == "scan" ? 1 : 2;
+  Cursor cursor;
+  if (!parse_cursor(request_.args[at], cursor)) return read_at_primary(keys, Reason::needs_primary);
+  if (replies_.owed() > 0) return pause(Pause::drained);
+  const ReadPolicy policy = policy_for(core_.config, policy_, entry, request_.args, false);
+  int index = core_.servers.index_of(cursor.number);
+  Reason reason = Reason::cursor;
+  if (cursor.own == 0 && (policy == ReadPolicy::bounded || policy == ReadPolicy::eventual)) {
+    ReadNeed need;
+    need.policy = policy;
+    const Decision decision = core_.servers.route(need);
+    index = decision.target;
+    reason = decision.reason;
+  }
+  if (index < 0 && cursor.number == 0) return read_at_primary(keys, cursor.own == 0 ? Reason::needs_primary : reason);
+  std::vector<std::string_view> args(request_.args.begin(), request_.args.end());
+  const std::string own = std::to_string(cursor.own);
+  args[at] = own;
+  std::string request;
+  resp::append_command(request, args);
+  ServerConnection* connection =
+      index >= 0 ? core_.servers.target(index).pool().shared(protocol_, db_) : nullptr;
+  if (connection == nullptr) {  // gone: the primary's view is as good a place to go on as any
+    ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+    if (primary == nullptr) return hold(false);
+    ++core_.counters.reads_primary;
+    primary->send_read(request, reply_to(expect(Lane::primary, keys)), std::nullopt);
+    return Taken::yes;
+  }
+  core_.count(reason);
+  Target& target = core_.servers.target(index);
+  return read_at(target, *connection, keys, std::nullopt, request, static_cast<uint8_t>(target.number()));
+}
+
+// --- private connections -------------------------------------------------------------------------------------------
+
+bool ClientSession::borrow_lease(LeaseUse use) {
+  Target* primary = core_.servers.primary();
+  if (primary == nullptr || core_.writes_held) return false;
+  lease_ = primary->pool().borrow(protocol_, db_, reply_to(0));
+  if (lease_ == nullptr) return false;
+  lease_use_ = use;
+  return true;
+}
+
+void ClientSession::return_lease(bool reusable) {
+  ServerConnection* lease = std::exchange(lease_, nullptr);
+  lease_use_ = LeaseUse::none;
+  blocking_ = false;
+  if (lease == nullptr) return;
+  Target* primary = core_.servers.primary();
+  if (reusable && primary != nullptr && lease->belongs_to(primary->pool())) return primary->pool().give_back(*lease);
+  Servers::drop(*lease);
+}
+
+void ClientSession::note_keys(FreshnessMap::Batch& batch, const Entry& entry) {
+  const CommandClass cls = entry.cls;
+  if (!entry.writes && cls != CommandClass::pin) return;
+  const KeyFacts keys = keys_of(entry, false);
+  if (!batch) batch = core_.freshness.open();
+  for (const uint64_t hash : core_.hashes) core_.freshness.note(*batch, hash);
+  if (keys.keys == Keys::unknown || cls == CommandClass::pin) core_.freshness.note_floor(*batch);
+  has_written_ = true;
+}
+
+ClientSession::Taken ClientSession::forward_on_lease(const Entry& entry) {
+  FreshnessMap::Batch noted;
+  note_keys(noted, entry);
+  if (Target* primary = core_.servers.primary()) ++primary->writes;
+  KeyFacts any;
+  any.bits = kAnyKey;
+  lease_->send_private(wire_request(), reply_to(expect(Lane::primary, any)), std::move(noted));
+  return Taken::yes;
+}
+
+/// May be slow or wait: never on a shared connection. Commands behind it wait, as they would at the server.
+ClientSession::Taken ClientSession::private_command(const Entry& entry, bool blocking) {
+  if (may_not_write(entry)) return answer_error(kReadOnly);
+  if (lease_ == nullptr) {
+    if (replies_.owed() > 0) return pause(Pause::drained);
+    if (!borrow_lease(LeaseUse::one_command)) return hold(entry.writes);
+  }
+  ++core_.counters.writes;
+  core_.count(Reason::needs_primary);
+  blocking_ = blocking;
+  pause_ = Pause::reply;
+  return forward_on_lease(entry);
+}
+
+/// The private connection owes nothing more, and the request behind may run.
+void ClientSession::finish_private_reply(std::string_view frame) {
+  if (transaction_ && transaction_->ending) {
+    const bool executed = frame.starts_with('*') && !frame.starts_with("*-1");
+    if (executed && transaction_->db >= 0) {
+      db_ = transaction_->db;
+      if (lease_ != nullptr) lease_->assume_db(db_);
+    }
+    end_transaction();
+  } else if (lease_use_ == LeaseUse::one_command) {
+    return_lease(true);
+  }
+  blocking_ = false;
+  resume();
+}
+
+ClientSession::Taken ClientSession::pin(const Entry& entry) {
+  if (face_ == Face::read_only) return answer_error(kReadOnly);
+  if (lease_ == nullptr) {
+    if (replies_.owed() > 0) return pause(Pause::drained);
+    if (!borrow_lease(LeaseUse::pinned)) return hold(true);
+  }
+  lease_use_ = LeaseUse::pinned;
+  return forward_on_lease(entry);
+}
+
+void ClientSession::lease_lost(const ServerConnection* which) {
+  if (which == feed_) {
+    feed_ = nullptr;
+    return kill();  // its subscriptions are gone: the client must know
+  }
+  if (which != lease_) return;
+  lease_ = nullptr;
+  const LeaseUse use = std::exchange(lease_use_, LeaseUse::none);
+  if (use == LeaseUse::pinned) return kill();
+  if (use != LeaseUse::transaction || !transaction_) return;
+  if (transaction_->watching) transaction_->watch_lost = true;
+  if (transaction_->at_server) transaction_->refused = true;
+  transaction_->at_server = false;
+}
+
+// --- the host's commands -------------------------------------------------------------------------------------------
+
+ClientSession::Taken ClientSession::local(const Entry& entry) {
+  const Args args = request_.args;
+  if (entry.name == "psync" || entry.name == "sync") {
+    if (replies_.owed() > 0) return pause(Pause::drained);
+    handing_over_ = true;
+    tasks_.add(hand_over({args.begin(), args.end()}));
+    return Taken::yes;
+  }
+  if (auto frame = core_.host.answer_at_once(*this, args)) return answer(*frame);
+  if (replies_.owed() > 0) return pause(Pause::drained);
+  pause_ = Pause::step;
+  tasks_.add(run_local({args.begin(), args.end()}));
+  return Taken::yes;
+}
+
+Task<void> ClientSession::run_local(std::vector<std::string> args) {
+  const std::string frame = co_await core_.host.answer_local(*this, std::move(args));
+  finish_step(frame);
+}
+
+void ClientSession::finish_step(std::string_view frame) {
+  reply(frame);
+  resume();
+}
+
+/// The stream changes hands in a turn of its own, when the reader has let go of it.
+Task<void> ClientSession::hand_over(std::vector<std::string> args) {
+  co_await core_.world.clock.sleep(0);
+  flush();
+  reader_.cancel_all();  // it waits for bytes that are not ours any more
+  const std::vector<std::string_view> views(args.begin(), args.end());
+  std::string leftover(input_.view());
+  core_.host.adopt_replica(std::move(stream_), *this, views, std::move(leftover));
+  core_.remove(*this);
+}
+
+}  // namespace sidestream::routing

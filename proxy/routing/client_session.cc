@@ -1,0 +1,340 @@
+// client_session.cc: reading, pausing, choosing what a request is. See the header.
+#include "proxy/routing/client_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/log.h"
+#include "common/text.h"
+#include "proxy/resp/writer.h"
+#include "proxy/routing/core.h"
+#include "proxy/routing/limits.h"
+
+namespace sidestream::routing {
+namespace {
+
+using resp::CommandClass;
+
+constexpr size_t kInputFirstBytes = 512;
+constexpr size_t kInputKeptBytes = 16 * 1024;
+constexpr size_t kErrorArgsBytes = 128;
+constexpr std::string_view kHeldTooLong =
+    "MASTERDOWN Link with MASTER is down and writes could not be held any longer; try again.";
+
+}  // namespace
+
+ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Face face, uint64_t id, uint32_t place,
+                             bool reserved)
+    : core_(core), stream_(std::move(stream)), id_(id), place_(place), face_(face), reserved_(reserved),
+      authenticated_(core.config.requirepass.empty()), peer_(stream_->peer()), local_(stream_->local()),
+      input_(kInputFirstBytes, kInputKeptBytes), created_ms_(core.world.clock.now_ms()), active_ms_(created_ms_),
+      process_node_(*this), flush_node_(*this), hold_node_(*this), hold_timer_(core.world.clock, hold_node_) {
+  parser_.limits.authenticated = authenticated_;
+}
+
+ClientSession::~ClientSession() {
+  end_hold();
+  if (lease_ != nullptr) core_.servers.drop(*lease_);
+  if (feed_ != nullptr) core_.servers.drop(*feed_);
+}
+
+// --- reading -------------------------------------------------------------------------------------------------------
+
+Task<void> ClientSession::read_requests() {
+  bool broken = false;
+  while (!closing_ && !handing_over_) {
+    if (pause_ != Pause::none && input_.size() >= limits::kPausedInputMax) {
+      co_await resumed_.wait();
+      continue;
+    }
+    const std::span<char> room = input_.room();
+    auto n = co_await stream_->read(room);
+    broken = !n.ok();
+    if (broken || n.value() == 0) break;
+    input_.filled(n.value());
+    active_ms_ = core_.world.clock.now_ms();
+    process();
+  }
+  if (broken) {
+    core_.remove(*this);
+  } else if (!closing_ && !handing_over_) {
+    on_end_of_input();
+  }
+}
+
+/// What was sent is still answered (`printf ... | nc`), what waits is dropped.
+void ClientSession::on_end_of_input() {
+  input_ended_ = true;
+  const bool waits = pause_ == Pause::server || pause_ == Pause::clients || blocked() || feed_ != nullptr;
+  if (waits) return core_.remove(*this);
+  close_if_done();
+}
+
+void ClientSession::process() {
+  if (pause_ == Pause::server && hold_until_us_ != 0 && core_.world.clock.now_us() >= hold_until_us_) {
+    pause_ = Pause::none;  // the hold timer
+  }
+  while (pause_ == Pause::none && !closing_ && !handing_over_ && !input_.empty()) {
+    if (replies_.owed() >= limits::kRepliesPendingMax) {
+      pause(Pause::drained);
+      break;
+    }
+    if (replies_.out().size() + stream_->unsent() > limits::kOutputPauseBytes) {
+      pause(Pause::output);
+      tasks_.add(wait_for_output());
+      break;
+    }
+    const auto state = parser_.next(input_.view(), request_);
+    if (state == resp::RequestParser::State::incomplete) break;
+    if (state == resp::RequestParser::State::bad) {
+      protocol_error();
+      break;
+    }
+    if (!request_.args.empty() && run() == Taken::not_yet) break;
+    input_.consume(parser_.consumed());
+    // What else came with a request that was held too long is not held anew.
+    if (hold_until_us_ != 0 && (input_.empty() || core_.world.clock.now_us() < hold_until_us_)) end_hold();
+  }
+  if (input_.size() > static_cast<size_t>(core_.config.limits.query_buffer_bytes)) {
+    log_notice(peer_, "closed: more than limits.query-buffer");
+    core_.remove(*this);
+  }
+  close_if_done();
+}
+
+void ClientSession::protocol_error() {
+  answer_error("ERR " + parser_.error());
+  closing_ = true;
+}
+
+void ClientSession::close_if_done() {
+  const bool running = pause_ != Pause::none || process_node_.queued();
+  if (!(closing_ || (input_ended_ && !running)) || replies_.owed() > 0 || handing_over_) return;
+  flush();
+  core_.remove(*this);
+}
+
+void ClientSession::finish() {
+  closing_ = true;
+  if (blocked() || pause_ == Pause::server || feed_ != nullptr) return kill();
+  close_if_done();
+}
+
+void ClientSession::kill() {
+  closing_ = true;
+  flush();
+  core_.remove(*this);
+}
+
+// --- pausing -------------------------------------------------------------------------------------------------------
+
+ClientSession::Taken ClientSession::pause(Pause reason) {
+  pause_ = reason;
+  return Taken::not_yet;
+}
+
+void ClientSession::resume() {
+  pause_ = Pause::none;
+  resumed_.notify_all();
+  ReadyQueue::current().post(process_node_);
+}
+
+void ClientSession::wake() {
+  if (pause_ == Pause::server || pause_ == Pause::clients) resume();
+}
+
+/// No server can take the request now. It stays in the input, so that nothing of a client that leaves is ever sent.
+ClientSession::Taken ClientSession::hold(bool write) {
+  const int64_t now_us = core_.world.clock.now_us();
+  if (hold_until_us_ == 0) {
+    const size_t bytes = input_.size();
+    if (core_.held_bytes + bytes > static_cast<size_t>(core_.config.hold.max_bytes)) return answer_error(kHeldTooLong);
+    held_bytes_ = bytes;
+    core_.held_bytes += bytes;
+    hold_until_us_ = now_us + core_.config.hold.timeout_ms * 1000;
+    hold_timer_.start_at(hold_until_us_);
+    if (write) ++core_.counters.held_writes;
+    core_.count(Reason::no_server);
+  } else if (now_us >= hold_until_us_) {
+    return answer_error(kHeldTooLong);
+  }
+  core_.wait_for_servers(reply_to(0));
+  return pause(Pause::server);
+}
+
+void ClientSession::end_hold() {
+  core_.held_bytes -= std::exchange(held_bytes_, 0);
+  hold_until_us_ = 0;
+  hold_timer_.cancel();
+}
+
+// --- replies -------------------------------------------------------------------------------------------------------
+
+void ClientSession::reply(std::string_view frame) {
+  if (muted_ || frame.empty()) return;
+  replies_.add(frame);
+  ReadyQueue::current().post_turn_end(flush_node_);
+}
+
+ClientSession::Taken ClientSession::answer_error(std::string_view text) {
+  std::string frame;
+  resp::append_error(frame, text);
+  return answer(frame);
+}
+
+void ClientSession::deliver(uint64_t sequence, std::string_view frame) {
+  const Lane lane = replies_.deliver(sequence, frame);
+  LaneState& state = lanes_[static_cast<size_t>(lane)];
+  if (lane != Lane::none && --state.owed == 0) state.bits = 0;
+  ReadyQueue::current().post_turn_end(flush_node_);
+  if (replies_.owed() > 0) return;
+  if (pause_ == Pause::reply) {
+    finish_private_reply(frame);
+  } else if (pause_ == Pause::drained) {
+    resume();
+  } else if (closing_ || input_ended_) {
+    ReadyQueue::current().post(process_node_);
+  }
+}
+
+void ClientSession::flush() {
+  if (!stream_) return;
+  std::string& out = replies_.out();
+  if (!out.empty()) stream_->write(out);
+  out.clear();
+  const auto limit = static_cast<size_t>(core_.config.limits.output_buffer_bytes);
+  const size_t unsent = stream_->unsent();
+  if ((limit > 0 && unsent > limit) || (feed_ != nullptr && unsent > limits::kFeedOutputMax)) {
+    log_notice(peer_, "closed: it does not read its replies");
+    core_.remove(*this);
+  }
+}
+
+Task<void> ClientSession::wait_for_output() {
+  flush();
+  auto drained = co_await stream_->drained(limits::kOutputPauseBytes / 2);
+  if (!drained.ok()) {
+    core_.remove(*this);
+  } else if (pause_ == Pause::output) {
+    resume();
+  }
+}
+
+// --- choosing ------------------------------------------------------------------------------------------------------
+
+ClientSession::Taken ClientSession::run() {
+  muted_ = reply_mode_ != ReplyMode::on;
+  const Args args = request_.args;
+  const Entry* entry = core_.commands.find(args);
+  if (auto refused = refuse_early(entry)) {
+    if (reply_mode_ == ReplyMode::skip_next && *refused == Taken::yes) reply_mode_ = ReplyMode::on;
+    return *refused;
+  }
+  if (last_command_ != entry->name) last_command_ = entry->name;
+  const ReplyMode mode_before = reply_mode_;
+  const CommandClass cls = resp::effective_class(*entry, args);
+  Taken taken;
+  if (in_transaction() && cls != CommandClass::transaction && entry->name != "quit" && entry->name != "reset") {
+    taken = queue(entry);
+  } else {
+    taken = dispatch(*entry, cls);
+  }
+  if (taken == Taken::yes && mode_before == ReplyMode::skip_next && reply_mode_ == ReplyMode::skip_next) {
+    reply_mode_ = ReplyMode::on;
+  }
+  return taken;
+}
+
+ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cls) {
+  const bool ours = cls == CommandClass::session || cls == CommandClass::local || cls == CommandClass::subscribe;
+  const bool may_write = entry.writes || cls == CommandClass::write || cls == CommandClass::script ||
+                         cls == CommandClass::pin || entry.name == "exec" || entry.name == "pfcount";
+  if (!ours && core_.paused(may_write)) {
+    core_.wait_for_servers(reply_to(0));
+    return pause(Pause::clients);
+  }
+  switch (cls) {
+    case CommandClass::read: return read(entry, false);
+    case CommandClass::read_primary: return read(entry, true);
+    case CommandClass::write: return write(entry);
+    case CommandClass::script:
+    case CommandClass::private_primary: return private_command(entry, false);
+    case CommandClass::blocking: return private_command(entry, true);
+    case CommandClass::transaction: return transaction(entry);
+    case CommandClass::subscribe: return subscribe(entry);
+    case CommandClass::monitor: return monitor();
+    case CommandClass::session: return session_command(entry);
+    case CommandClass::local: return local(entry);
+    case CommandClass::scan: return scan(entry);
+    case CommandClass::pin: return pin(entry);
+  }
+  return pin(entry);
+}
+
+/// What stock refuses before it looks at the command itself, in stock's order.
+std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* entry) {
+  const Args args = request_.args;
+  if (entry == nullptr) {
+    if (iequals(args[0], "post") || iequals(args[0], "host:")) {  // a browser was tricked into talking to us
+      log_warning(peer_, "closed: it speaks HTTP");
+      kill();
+      return Taken::yes;
+    }
+    if (core_.commands.empty()) return hold(false);  // no node has told us what it knows
+    if (in_transaction()) return queue(nullptr);
+    return unknown_command(nullptr);
+  }
+  // A node before 7.0 does not tell its subcommands; from 7.0 on each container has HELP.
+  if (args.size() > 1 && entry->subcommands.find(std::string_view("help")) != entry->subcommands.end()) {
+    return in_transaction() ? queue(nullptr) : unknown_command(entry);
+  }
+  if (!core_.commands.arity_fits(*entry, args.size())) {
+    if (in_transaction() && !core_.commands.empty()) return queue(nullptr);
+    return answer_error("ERR wrong number of arguments for '" + entry->name + "' command");
+  }
+  const bool open_to_all = entry->name == "auth" || entry->name == "hello" || entry->name == "quit" ||
+                           entry->name == "reset";
+  if (!authenticated_ && !open_to_all) return answer_error("NOAUTH Authentication required.");
+  if (reserved_ && !allowed_to_reserved(*entry)) {
+    answer_error("ERR max number of clients reached");
+    closing_ = true;
+    ++core_.rejected;
+    return Taken::yes;
+  }
+  const bool in_subscription = entry->cls == CommandClass::subscribe || entry->name == "ping" ||
+                               entry->name == "quit" || entry->name == "reset";
+  if (protocol_ == 2 && subscribed() && !in_subscription) {
+    return answer_error("ERR Can't execute '" + entry->name +
+                        "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context");
+  }
+  return std::nullopt;
+}
+
+/// Over maxclients there is room for Sentinel, replicas and instances, not for applications.
+bool ClientSession::allowed_to_reserved(const Entry& entry) const {
+  return entry.cls == CommandClass::session || entry.cls == CommandClass::local ||
+         entry.cls == CommandClass::subscribe || entry.cls == CommandClass::transaction || entry.name == "publish";
+}
+
+ClientSession::Taken ClientSession::unknown_command(const Entry* container) {
+  const Args args = request_.args;
+  if (container != nullptr) {
+    return answer_error("ERR unknown subcommand '" + std::string(args[1].substr(0, kErrorArgsBytes)) + "'. Try " +
+                        to_upper(container->name) + " HELP.");
+  }
+  std::string shown;
+  for (size_t i = 1; i < args.size() && shown.size() < kErrorArgsBytes; ++i) {
+    shown += "'" + std::string(args[i].substr(0, kErrorArgsBytes - shown.size())) + "' ";
+  }
+  return answer_error("ERR unknown command '" + std::string(args[0].substr(0, kErrorArgsBytes)) +
+                      "', with args beginning with: " + shown);
+}
+
+void ClientSession::tick(int64_t now_ms) {
+  const int64_t idle_limit_ms = core_.config.limits.idle_timeout_s * 1000;
+  const bool exempt = blocked() || feed_ != nullptr || subscribed();
+  if (idle_limit_ms > 0 && !exempt && now_ms - active_ms_ > idle_limit_ms) return kill();
+  if (replies_.owed() == 0 && replies_.out().empty()) replies_.shrink();
+}
+
+}  // namespace sidestream::routing

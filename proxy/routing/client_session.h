@@ -1,0 +1,274 @@
+// client_session.h: one client: its connection state, its requests in, its replies out.
+//
+// Happy path: the reader coroutine fills the input and calls process(), plain code that runs each request: answers it,
+// or puts it on a server connection and a slot into the reply queue. Replies arrive through deliver(); the turn's end
+// sends all of them in one write.
+// A request that must wait pauses the session and stays in the input; what it waited for wakes it and it is run again
+// from the start. So nothing half-done survives a wait, and the request of a client that has gone is never sent.
+// Failure modes: bad input gets stock's error and the connection is closed; a client that goes takes everything with
+// it: what it was owed is dropped when it arrives, its private connection is closed.
+//
+// The commands stand in files by concern: client_session.cc (reading, pausing, choosing), client_routes.cc (reads,
+// writes, scans, private connections), client_transactions.cc, client_feeds.cc (Pub/Sub, MONITOR), client_state.cc
+// (AUTH, HELLO, SELECT, RESET ...), client_command.cc (CLIENT).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/signal.h"
+#include "proxy/resp/command_table.h"
+#include "proxy/resp/request.h"
+#include "proxy/routing/facts.h"
+#include "proxy/routing/freshness.h"
+#include "proxy/routing/input_buffer.h"
+#include "proxy/routing/read_need.h"
+#include "proxy/routing/reply_queue.h"
+#include "proxy/routing/router.h"
+#include "proxy/routing/server_connection.h"
+
+namespace sidestream::routing {
+
+struct Core;
+class Target;
+
+/// Printable and without blanks, as CLIENT LIST needs it.
+bool valid_client_name(std::string_view name);
+
+class ClientSession {
+ public:
+  /// `place`: where the table keeps it. `reserved`: over maxclients; only for what Sentinel and replicas need.
+  ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Face face, uint64_t id, uint32_t place, bool reserved);
+  ~ClientSession();
+  ClientSession(const ClientSession&) = delete;
+  ClientSession& operator=(const ClientSession&) = delete;
+  void start() { reader_.add(read_requests()); }
+
+  // For the host.
+  uint64_t id() const { return id_; }
+  Face face() const { return face_; }
+  int protocol() const { return protocol_; }
+  int db() const { return db_; }
+  const std::string& peer() const { return peer_; }
+  const std::string& local() const { return local_; }
+  /// It wrote something through us.
+  bool has_written() const { return has_written_; }
+  void set_read_policy(ReadPolicy policy) { policy_ = policy; }
+  /// No later read of this client is older than this.
+  void read_after(ReplOffset offset) { read_after_ = std::max(read_after_, offset); }
+
+  // For the core and other sessions.
+  uint32_t place() const { return place_; }
+  bool blocked() const { return pause_ == Pause::reply && blocking_; }
+  bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
+  int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
+  std::optional<ReadPolicy> read_policy() const { return policy_; }
+  ReplOffset read_floor() const { return read_after_; }
+  void deliver(uint64_t sequence, std::string_view frame);
+  void feed(const ServerConnection& from, std::string_view frame);
+  /// The private connection broke; what it owed was answered already.
+  void lease_lost(const ServerConnection* which);
+  /// What a paused request waited for may have come.
+  void wake();
+  /// Closed when it has got what it is owed, or after what is already in the output. Nothing more is run.
+  void finish();
+  void kill();
+  /// A kill, shrinking, the idle timeout. Every second.
+  void tick(int64_t now_ms);
+  /// Its line of CLIENT LIST, without line end.
+  std::string describe(int64_t now_ms) const;
+
+ private:
+  using Args = std::span<const std::string_view>;
+  using Entry = resp::CommandEntry;
+
+  enum class Pause : uint8_t {
+    none,
+    drained,   // until nothing is owed
+    server,    // until a server can take it, or hold.timeout
+    clients,   // until CLIENT PAUSE is over
+    reply,     // until the private connection has answered
+    feed,      // until (un)subscriptions are confirmed
+    step,      // until the host has answered
+    output,    // until the client has read more
+  };
+  /// Whether the request is dealt with, or stays in the input because the session was paused.
+  enum class Taken : uint8_t { yes, not_yet };
+  enum class ReplyMode : uint8_t { on, off, skip_next };
+  enum class LeaseUse : uint8_t { none, one_command, transaction, pinned };
+
+  // What only few clients have.
+  struct Transaction {
+    bool open = false;        // MULTI came
+    bool at_server = false;   // and was passed on
+    bool refused = false;     // EXEC will say EXECABORT
+    bool watching = false;
+    bool watch_lost = false;  // the connection that watched broke
+    bool ending = false;      // EXEC, DISCARD or UNWATCH was sent
+    int db = -1;              // selected inside
+    std::vector<std::vector<std::string>> local;
+    FreshnessMap::Batch noted;
+  };
+  using NameSet = std::set<std::string, std::less<>>;
+  struct Subscriptions {
+    NameSet channels, patterns, shards;
+    NameSet& of(std::string_view command);   // by its name, or by the kind of a confirmation
+    size_t count() const { return channels.size() + patterns.size() + shards.size(); }
+  };
+  struct LaneState {
+    uint32_t owed = 0;
+    uint64_t bits = 0;   // keys of what is in flight there
+    int number = 0;      // of the replica
+  };
+
+  // client_session.cc
+  Task<void> read_requests();
+  void process();
+  Taken run();
+  Taken dispatch(const Entry& entry, resp::CommandClass cls);
+  std::optional<Taken> refuse_early(const Entry* entry);
+  bool allowed_to_reserved(const Entry& entry) const;
+  void protocol_error();
+  Taken unknown_command(const Entry* container);
+  Taken pause(Pause reason);
+  Taken hold(bool write);
+  void end_hold();
+  void resume();
+  void on_end_of_input();
+  void close_if_done();
+  void reply(std::string_view frame);
+  Taken answer(std::string_view frame) { return reply(frame), Taken::yes; }
+  Taken answer_error(std::string_view text);
+  void flush();
+  Task<void> wait_for_output();
+  ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
+
+  // client_routes.cc
+  KeyFacts keys_of(const Entry& entry, bool about_node);
+  Taken read(const Entry& entry, bool about_node);
+  Taken read_at(Target& target, ServerConnection& connection, const KeyFacts& keys, std::optional<ReplOffset> need,
+                std::string_view request, uint8_t cursor_number);
+  Taken read_at_primary(const KeyFacts& keys, Reason reason);
+  Taken write(const Entry& entry);
+  Taken scan(const Entry& entry);
+  Taken private_command(const Entry& entry, bool blocking);
+  Taken pin(const Entry& entry);
+  Taken forward_on_lease(const Entry& entry);
+  Taken local(const Entry& entry);
+  Task<void> run_local(std::vector<std::string> args);
+  Task<void> hand_over(std::vector<std::string> args);
+  void finish_step(std::string_view frame);
+  bool borrow_lease(LeaseUse use);
+  void return_lease(bool reusable);
+  void note_keys(FreshnessMap::Batch& batch, const Entry& entry);
+  bool may_not_write(const Entry& entry);
+  uint64_t expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number = 0);
+  std::string_view wire_request();
+  void finish_private_reply(std::string_view frame);
+
+  // client_transactions.cc
+  Taken transaction(const Entry& entry);
+  Taken queue(const Entry* entry);
+  Taken queue_at_server(const Entry* entry);
+  Taken queue_local();
+  Taken refuse_queued(std::string_view text);
+  std::optional<Taken> reach_server();
+  Taken watch(const Entry& entry);
+  Taken unwatch(const Entry& entry);
+  Taken exec();
+  Taken discard();
+  Task<void> exec_local(std::vector<std::vector<std::string>> commands);
+  void end_transaction();
+  bool in_transaction() const { return transaction_ && transaction_->open; }
+
+  // client_feeds.cc
+  Taken subscribe(const Entry& entry);
+  Taken monitor();
+  bool subscribe_locally(std::string_view name, Args channels);
+  void confirm(std::string_view kind, std::optional<std::string_view> channel);
+  void end_feed(bool reusable);
+  Taken publish_hello();
+
+  // client_state.cc, client_command.cc
+  Taken session_command(const Entry& entry);
+  std::string auth(Args args);
+  std::string hello(Args args);
+  std::string select(Args args);
+  std::string ping(Args args);
+  std::string reset();
+  std::string client(Args args);
+  std::string client_kill(Args args);
+  std::string client_list(Args args);
+  std::string client_setinfo(Args args);
+  std::string client_reply(Args args);
+  std::string client_pause(Args args);
+  Taken client_unblock();
+  std::string answer_session(Args args);
+  bool password_fits(std::string_view user, std::string_view password) const;
+  std::string log_in(std::string_view user, std::string_view password);
+
+  Core& core_;
+  std::unique_ptr<ByteStream> stream_;
+  const uint64_t id_;
+  const uint32_t place_;
+  const Face face_;
+  const bool reserved_;
+  bool authenticated_;
+  int protocol_ = 2;
+  int db_ = 0;
+  std::string name_;
+  std::string library_name_, library_version_;
+  std::string peer_, local_;
+  std::optional<ReadPolicy> policy_;
+  ReplOffset read_after_;
+  bool has_written_ = false;
+  bool no_evict_ = false;
+  ReplyMode reply_mode_ = ReplyMode::on;
+  bool muted_ = false;             // the request being run gets no reply
+
+  Pause pause_ = Pause::none;
+  bool blocking_ = false;          // Pause::reply: for a command that may wait for ever
+  bool input_ended_ = false;
+  bool closing_ = false;           // no more requests; closed when nothing is owed
+  bool handing_over_ = false;      // becomes a replica
+  int64_t hold_until_us_ = 0;      // 0: no request is held
+  size_t held_bytes_ = 0;
+
+  InputBuffer input_;
+  resp::RequestParser parser_;
+  resp::Request request_;
+  ReplyQueue replies_;
+  LaneState lanes_[3];             // by Lane
+
+  ServerConnection* lease_ = nullptr;   // private, for commands
+  LeaseUse lease_use_ = LeaseUse::none;
+  ServerConnection* feed_ = nullptr;    // private, for messages
+  bool monitoring_ = false;
+  size_t confirmations_due_ = 0;
+  size_t confirmations_dropped_ = 0;
+  std::unique_ptr<Transaction> transaction_;
+  std::unique_ptr<Subscriptions> subscriptions_;
+
+  int64_t created_ms_, active_ms_;
+  std::string last_command_ = "NULL";
+
+  template <void (ClientSession::*action)()>
+  struct Node : ReadyNode {
+    explicit Node(ClientSession& s)
+        : ReadyNode([](ReadyNode& node) { (static_cast<Node&>(node).session.*action)(); }), session(s) {}
+    ClientSession& session;
+  };
+  Node<&ClientSession::process> process_node_;
+  Node<&ClientSession::flush> flush_node_;
+  Node<&ClientSession::process> hold_node_;
+  Timer hold_timer_;
+  Signal resumed_;
+  TaskSet tasks_;   // these last: cancelled before what they use goes
+  TaskSet reader_;
+};
+
+}  // namespace sidestream::routing

@@ -1,0 +1,179 @@
+// core.cc: between sessions and servers. See the header.
+#include "proxy/routing/core.h"
+
+#include <utility>
+
+#include "common/log.h"
+#include "proxy/routing/limits.h"
+
+namespace sidestream::routing {
+namespace {
+
+constexpr int64_t kSessionTickMs = 1000;
+constexpr int64_t kFenceRetryMs = 20;
+constexpr std::string_view kUnknownOutcome =
+    "-ERR the connection to the primary broke before the reply: the outcome of this write is unknown\r\n";
+constexpr std::string_view kNobodyAnswered =
+    "-MASTERDOWN Link with MASTER is down and nobody else could answer; try again.\r\n";
+
+}  // namespace
+
+Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in)
+    : world(world_in), config(config_in), host(host_in), wake_node_(*this), pause_timer_(world.clock, wake_node_),
+      servers(world, config, freshness, *this, *this) {
+  tasks_.add(tick_forever());
+}
+
+Core::~Core() {
+  tasks_.cancel_all();
+  sessions.clear();
+  servers.drop_all();
+}
+
+// --- time ----------------------------------------------------------------------------------------------------------
+
+Task<void> Core::tick_forever() {
+  for (;;) {
+    co_await world.clock.sleep(limits::kTickMs);
+    tick();
+  }
+}
+
+void Core::tick() {
+  servers.tick();
+  if (freshness.has_orphans()) {
+    if (ServerConnection* primary = servers.primary_shared(2, 0)) primary->ask_role(0);
+  }
+  const int64_t now_ms = world.clock.now_ms();
+  if (now_ms - session_tick_ms_ >= kSessionTickMs) {
+    session_tick_ms_ = now_ms;
+    for (ClientSession* session : sessions.all()) session->tick(now_ms);
+  }
+  wake();
+  if (quiet()) became_quiet.notify_all();
+}
+
+void Core::wake() {
+  ask_held();
+  const std::vector<ReplyTo> woken = std::exchange(waiting_, {});
+  for (const ReplyTo& each : woken) {
+    if (ClientSession* session = sessions.find(each.place, each.session_id)) session->wake();
+  }
+}
+
+void Core::pause_clients(int64_t until_ms, bool all) {
+  paused_until_ms_ = until_ms;
+  paused_all_ = all;
+  pause_timer_.start_at(until_ms * 1000);
+}
+
+bool Core::paused(bool writes) const { return (writes || paused_all_) && world.clock.now_ms() < paused_until_ms_; }
+
+// --- clients -------------------------------------------------------------------------------------------------------
+
+void Core::remove(ClientSession& session) {
+  if (sessions.find(session.place(), session.id()) == nullptr) return;
+  std::erase_if(hello_subscribers, [&](const ReplyTo& each) { return each.session_id == session.id(); });
+  host.session_ended(session.id());
+  sessions.remove(session);
+}
+
+void Core::close_all(std::optional<Face> face) {
+  for (ClientSession* session : sessions.all()) {
+    if (!face || session->face() == *face) session->finish();
+  }
+}
+
+bool Core::quiet() const {
+  const Target* primary = servers.primary();
+  return primary == nullptr || primary->pool().quiet();
+}
+
+// --- replies -------------------------------------------------------------------------------------------------------
+
+void Core::reply(const ReplyTo& to, std::string_view frame) {
+  if (ClientSession* session = sessions.find(to.place, to.session_id)) session->deliver(to.sequence, frame);
+}
+
+void Core::frame(const ServerConnection& connection, std::string_view frame) {
+  const ReplyTo& to = connection.borrower;
+  if (ClientSession* session = sessions.find(to.place, to.session_id)) session->feed(connection, frame);
+}
+
+void Core::lost(const ReplyTo& to, bool again) {
+  if (!again) ++counters.unknown_outcomes;
+  reply(to, again ? kNobodyAnswered : kUnknownOutcome);
+}
+
+void Core::borrowed_lost(const ServerConnection& connection, const ReplyTo& borrower) {
+  if (ClientSession* session = sessions.find(borrower.place, borrower.session_id)) session->lease_lost(&connection);
+}
+
+void Core::move(const Moved& moved) {
+  if (sessions.find(moved.to.place, moved.to.session_id) == nullptr) return;
+  if (!moved.write) ++counters.retried_reads;
+  if (ask_again(moved, moved.request)) return;
+  if (held_bytes + moved.request.size() > static_cast<size_t>(config.hold.max_bytes)) {
+    return reply(moved.to, kNobodyAnswered);
+  }
+  held_bytes += moved.request.size();
+  held_.push_back({moved, std::string(moved.request), world.clock.now_ms() + config.hold.timeout_ms});
+}
+
+bool Core::ask_again(const Moved& moved, std::string_view request) {
+  ServerConnection* primary = servers.primary_shared(moved.protocol, moved.db);
+  if (primary == nullptr || (moved.write && writes_held)) return false;
+  if (moved.write) {
+    freshness.mark_floor(primary->marks());  // its keys are no longer at hand
+    primary->send_write(request, moved.to);
+  } else {
+    ++servers.primary()->reads;
+    primary->send_again(request, moved.to);
+  }
+  return true;
+}
+
+void Core::ask_held() {
+  const int64_t now_ms = world.clock.now_ms();
+  for (size_t left = held_.size(); left > 0; --left) {
+    Held held = std::move(held_.front());
+    held_.pop_front();
+    held_bytes -= held.request.size();
+    const bool gone = sessions.find(held.moved.to.place, held.moved.to.session_id) == nullptr;
+    if (gone || ask_again(held.moved, held.request)) continue;
+    if (now_ms >= held.until_ms) {
+      reply(held.moved.to, kNobodyAnswered);
+      continue;
+    }
+    held_bytes += held.request.size();
+    held_.push_back(std::move(held));
+  }
+}
+
+// --- fences --------------------------------------------------------------------------------------------------------
+
+Task<Result<ReplOffset>> Core::fence() {
+  const int64_t deadline_ms = world.clock.now_ms() + config.hold.timeout_ms;
+  ServerConnection* primary = servers.primary_shared(2, 0);
+  while (primary == nullptr) {
+    if (world.clock.now_ms() >= deadline_ms) {
+      co_return Error{Errc::timed_out, "MASTERDOWN Link with MASTER is down; try again."};
+    }
+    co_await world.clock.sleep(kFenceRetryMs);
+    primary = servers.primary_shared(2, 0);
+  }
+  Fence fence(*this);
+  primary->ask_role(fence.id);
+  if (!fence.offset) co_await fence.answered.wait();
+  if (fence.offset->value < 0) co_return Error{Errc::closed, "MASTERDOWN the connection to the primary broke; try again."};
+  co_return *fence.offset;
+}
+
+void Core::fence(uint64_t fence_id, ReplOffset offset) {
+  const auto found = fences_.find(fence_id);
+  if (found == fences_.end()) return;
+  found->second->offset = offset;
+  found->second->answered.notify_all();
+}
+
+}  // namespace sidestream::routing

@@ -1,0 +1,111 @@
+// core.h: what all sessions share, in one place; Plane is its face towards the instance.
+//
+// Failure modes: requests that servers gave back (see ReplySink) are asked at the primary as soon as it answers, for at
+// most hold.timeout; then their clients get a retryable error.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "proxy/routing/plane.h"
+#include "proxy/routing/servers.h"
+#include "proxy/routing/session_table.h"
+
+namespace sidestream::routing {
+
+/// What Sentinels say to each other about us: a channel of our own, which works while every node is down.
+inline constexpr std::string_view kHelloChannel = "__sentinel__:hello";
+
+struct Core final : ReplySink, PoolOwner {
+  Core(World& world, const Config& config, PlaneHost& host);
+  ~Core();
+
+  // Sessions use these directly.
+  World& world;
+  const Config& config;
+  PlaneHost& host;
+  FreshnessMap freshness;
+  Counters counters;
+  resp::CommandTable commands;
+  std::string server_version = "7.0.15";
+  int databases = 16;
+  std::vector<uint64_t> hashes;   // of the keys of the request being routed
+  std::string encoded;            // the same request, if it came inline
+  size_t held_bytes = 0;
+  bool writes_held = false;       // a planned switch
+  uint64_t accepted = 0, rejected = 0;
+  std::vector<ReplyTo> hello_subscribers;
+  Signal became_quiet;
+
+  /// The session is woken when servers change.
+  void wait_for_servers(const ReplyTo& session) { waiting_.push_back(session); }
+  /// CLIENT PAUSE. `all`: reads too.
+  void pause_clients(int64_t until_ms, bool all);
+  bool paused(bool writes) const;
+  void remove(ClientSession& session);
+  void count(Reason reason) { ++counters.by_reason[static_cast<size_t>(reason)]; }
+  /// Ends all clients, after what they are owed.
+  void close_all(std::optional<Face> face);
+  /// Writes that wait for an answer of the primary; private connections that block apart.
+  bool quiet() const;
+  Task<Result<ReplOffset>> fence();
+
+  // ReplySink
+  void reply(const ReplyTo& to, std::string_view frame) override;
+  void move(const Moved& moved) override;
+  void lost(const ReplyTo& to, bool again) override;
+  void frame(const ServerConnection& connection, std::string_view frame) override;
+  void fence(uint64_t fence_id, ReplOffset offset) override;
+  // PoolOwner
+  void servers_changed() override { ReadyQueue::current().post(wake_node_); }
+  void borrowed_lost(const ServerConnection& connection, const ReplyTo& borrower) override;
+
+ private:
+  /// One caller of fence(); found by id, since it may be cancelled before the answer.
+  struct Fence {
+    explicit Fence(Core& c) : core(c), id(++c.last_fence_) { core.fences_[id] = this; }
+    ~Fence() { core.fences_.erase(id); }
+    Core& core;
+    uint64_t id;
+    Signal answered;
+    std::optional<ReplOffset> offset;
+  };
+  struct Held {
+    Moved moved;          // its request view is unused
+    std::string request;
+    int64_t until_ms;
+  };
+  template <void (Core::*action)()>
+  struct Node : ReadyNode {
+    explicit Node(Core& c)
+        : ReadyNode([](ReadyNode& node) { (static_cast<Node&>(node).core.*action)(); }), core(c) {}
+    Core& core;
+  };
+
+  Task<void> tick_forever();
+  void tick();
+  void wake();
+  bool ask_again(const Moved& moved, std::string_view request);
+  void ask_held();
+
+  std::vector<ReplyTo> waiting_;
+  std::deque<Held> held_;
+  std::map<uint64_t, Fence*> fences_;
+  uint64_t last_fence_ = 0;
+  int64_t paused_until_ms_ = 0;
+  bool paused_all_ = false;
+  int64_t session_tick_ms_ = 0;
+  Node<&Core::wake> wake_node_;
+  Timer pause_timer_;
+
+ public:
+  SessionTable sessions;
+  Servers servers;
+
+ private:
+  TaskSet tasks_;
+};
+
+}  // namespace sidestream::routing

@@ -1,0 +1,109 @@
+// plane.h: the client plane: every client, every server connection and the decisions between them, as the instance
+// sees it. The instance feeds facts in (who is primary, who may be read, what the stream says) and answers the
+// commands that are its own through PlaneHost.
+//
+// Happy path: adopt() a stream; its session reads, routes and replies until the client goes.
+// Failure modes: servers that break cost one reconnect with backoff; reads move, unsent writes wait, sent writes
+// are answered with "outcome unknown". No primary: writes are held for hold.timeout, then refused retryably.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/signal.h"
+#include "common/task.h"
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/resp/command_table.h"
+#include "proxy/routing/counters.h"
+#include "proxy/routing/facts.h"
+#include "proxy/routing/freshness.h"
+
+namespace sidestream::routing {
+
+class ClientSession;
+struct Core;
+
+/// What the instance does for the plane. Replies are complete RESP in the session's protocol.
+class PlaneHost {
+ public:
+  virtual ~PlaneHost() = default;
+  /// A command of class local that may take a while (INFO, WAIT, REPLICAOF, CONFIG, COMMAND ...); an empty string: no
+  /// reply. The session's earlier replies have all arrived. The session outlives the task: when the client goes, the
+  /// task is cancelled. The session's pending input waits meanwhile.
+  virtual Task<std::string> answer_local(ClientSession& session, std::vector<std::string> args) = 0;
+  /// The same, asked first: for what is answered from memory (ROLE, REPLCONF ...). nullopt: use answer_local().
+  virtual std::optional<std::string> answer_at_once(ClientSession& session,
+                                                    std::span<const std::string_view> args) = 0;
+  /// PSYNC or SYNC: the stream is a replica's from now on. `leftover` was read behind the command. The session ends
+  /// after this call; state kept for it (REPLCONF) is found by session.id().
+  virtual void adopt_replica(std::unique_ptr<ByteStream> stream, ClientSession& session,
+                             std::span<const std::string_view> args, std::string leftover) = 0;
+  /// PING on the node port: health of instance and lead node, "+PONG\r\n" or the error line. Empty: no reply.
+  virtual std::string ping_reply() = 0;
+  /// What HELLO says there. The service face always says yes, without asking.
+  virtual bool role_is_primary(Face face) = 0;
+  /// The client is gone, or has become a replica and adopt_replica() returned.
+  virtual void session_ended(uint64_t session_id) = 0;
+  /// CLIENT KILL TYPE master or replica: closes such links; how many.
+  virtual size_t kill_links(std::string_view /*type*/) { return 0; }
+};
+
+class Plane {
+ public:
+  /// All three outlive the plane. `config` is read live.
+  Plane(World& world, const Config& config, PlaneHost& host);
+  ~Plane();
+  Plane(const Plane&) = delete;
+  Plane& operator=(const Plane&) = delete;
+
+  /// nullopt: unknown; writes are held. Connections to the former primary answer what was sent, then close; clients
+  /// that hold a connection of their own there get -UNBLOCKED and are closed, as stock does when a primary is demoted.
+  void set_primary(std::optional<PrimaryFacts> primary);
+  /// The complete list; cheap to call often. What is missing from it is dropped.
+  void set_targets(std::vector<TargetFacts> targets);
+  /// What the lead node knows. Until the first call, commands wait like writes without a primary.
+  void set_commands(resp::CommandTable table, std::string server_version, int databases);
+  const resp::CommandTable& commands() const;
+
+  /// One command of the relayed stream; `truncated`: args are not complete (a huge command), its keys are unknown.
+  void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end);
+  /// The stream has been passed on up to here.
+  void relayed(ReplOffset offset);
+  /// Offsets start anew (another history, or ours was cut back): what was known about servers and keys is void.
+  void new_history(ReplOffset offset);
+  FreshnessMap& freshness();
+
+  /// A new client. Over maxclients it is told so and closed.
+  void adopt(std::unique_ptr<ByteStream> stream, Face face);
+  /// An offset at or past everything this client has written so far; 0 if it wrote nothing. Asks the primary.
+  Task<Result<ReplOffset>> fence(ClientSession& session);
+  /// An offset at or past everything anybody wrote through us so far. Asks the primary.
+  Task<Result<ReplOffset>> fence_all();
+  /// Where `args` would go now and why, in words; changes nothing.
+  std::string explain(std::span<const std::string_view> args, const ClientSession& session) const;
+
+  /// No byte of a client is read on until release(); what is in flight is answered. quiet(): nothing is in flight.
+  /// For a planned switch: hold, wait until quiet, set_primary(), release.
+  void hold_writes(bool hold);
+  bool quiet() const;
+  Signal& became_quiet();
+
+  /// Closes all clients after their pending replies; with `face`, only those.
+  void close_all(std::optional<Face> face = std::nullopt);
+  const Counters& counters() const;
+  ClientCounts clients() const;
+  std::vector<TargetCounts> target_counts() const;
+  std::optional<TargetCounts> primary_counts() const;
+  /// Lines of CLIENT LIST, in order of their ids.
+  std::string client_list() const;
+
+ private:
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace sidestream::routing

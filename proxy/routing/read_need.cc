@@ -1,0 +1,63 @@
+// read_need.cc: see the header.
+#include "proxy/routing/read_need.h"
+
+#include <algorithm>
+
+#include "common/text.h"
+
+namespace sidestream::routing {
+namespace {
+
+bool rule_fits(const Rule& rule, const resp::CommandEntry& entry, std::span<const std::string_view> args) {
+  const auto& names = rule.commands;
+  const bool named = names.empty() || std::any_of(names.begin(), names.end(),
+                                                  [&](const std::string& name) { return iequals(name, args[0]); });
+  if (!named || rule.keys.empty()) return named;
+  bool all = true;
+  bool any = false;
+  const auto visit = [&](std::string_view key) {
+    any = true;
+    all = all && glob_match(rule.keys, key);
+  };
+  return resp::CommandTable::for_each_key(entry, args, visit) == resp::Keys::known && any && all;
+}
+
+}  // namespace
+
+KeyFacts look_at_keys(const resp::CommandEntry& entry, std::span<const std::string_view> args, bool about_node,
+                      std::vector<uint64_t>& hashes) {
+  KeyFacts facts;
+  hashes.clear();
+  const auto visit = [&](std::string_view key) {
+    const uint64_t hash = hash_key(key);
+    hashes.push_back(hash);
+    facts.bits |= uint64_t{1} << (hash >> 58);  // the map uses the lower bits
+  };
+  facts.keys = resp::CommandTable::for_each_key(entry, args, visit);
+  if (about_node && facts.keys == resp::Keys::none) facts.keys = resp::Keys::unknown;
+  if (facts.keys == resp::Keys::unknown) facts.bits = kAnyKey;
+  return facts;
+}
+
+ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, const resp::CommandEntry& entry,
+                      std::span<const std::string_view> args, bool about_node) {
+  if (chosen) return about_node ? ReadPolicy::primary : *chosen;
+  for (const Rule& rule : config.routing.rules) {
+    if (rule_fits(rule, entry, args)) return rule.reads;
+  }
+  return about_node ? ReadPolicy::primary : config.routing.reads;
+}
+
+std::optional<ReplOffset> needed_offset(const FreshnessMap& freshness, const KeyFacts& keys,
+                                        std::span<const uint64_t> hashes, ReplOffset at_least) {
+  auto need = keys.keys == resp::Keys::unknown ? freshness.needed_any() : freshness.needed_floor();
+  for (const uint64_t hash : hashes) {
+    const auto key_need = freshness.needed(hash);
+    if (!need || !key_need) return std::nullopt;
+    need = std::max(*need, *key_need);
+  }
+  if (need) need = std::max(*need, at_least);
+  return need;
+}
+
+}  // namespace sidestream::routing

@@ -1,0 +1,36 @@
+// read_need.h: from a request to what a server must know to answer it: its keys, the policy, the offset. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "proxy/resp/command_table.h"
+#include "proxy/routing/freshness.h"
+
+namespace sidestream::routing {
+
+inline constexpr uint64_t kAnyKey = ~uint64_t{0};
+
+struct KeyFacts {
+  resp::Keys keys = resp::Keys::none;
+  uint64_t bits = 0;   // a Bloom filter of 64 bits; kAnyKey when the keys are unknown
+};
+
+/// Fills `hashes` with those of the request's keys. `about_node`: a command without keys looks at all of them.
+KeyFacts look_at_keys(const resp::CommandEntry& entry, std::span<const std::string_view> args, bool about_node,
+                      std::vector<uint64_t>& hashes);
+
+/// The connection's own choice, else the first rule that fits, else routing.reads. Commands about the node itself stay
+/// at the primary unless a rule says otherwise.
+ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, const resp::CommandEntry& entry,
+                      std::span<const std::string_view> args, bool about_node);
+
+/// What a fresh read of these keys needs; nullopt: only the primary knows.
+std::optional<ReplOffset> needed_offset(const FreshnessMap& freshness, const KeyFacts& keys,
+                                        std::span<const uint64_t> hashes, ReplOffset at_least);
+
+}  // namespace sidestream::routing

@@ -1,0 +1,63 @@
+// reply_queue.h: what a client is owed, in the order of its requests, whatever order servers answer in. A reply whose
+// turn it is goes straight to the output; others wait in their slot.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sidestream::routing {
+
+/// Where the reply comes from.
+enum class Lane : uint8_t { none, primary, replica };
+
+class ReplyQueue {
+ public:
+  /// A reply that will come. `muted`: it is awaited and then dropped (CLIENT REPLY OFF). `cursor_number`: the reply is
+  /// one of a SCAN family, and this server's number goes into its cursor; 0: as it is.
+  uint64_t expect(Lane lane, bool muted, uint8_t cursor_number = 0);
+  /// The reply came. Its lane; none if nobody waits for it.
+  Lane deliver(uint64_t sequence, std::string_view frame);
+  /// A reply of our own.
+  void add(std::string_view frame);
+  /// Not a reply: goes out now.
+  void push(std::string_view frame) { out_.append(frame); }
+
+  size_t owed() const { return owed_; }
+  std::string& out() { return out_; }
+  const std::string& out() const { return out_; }
+  /// Gives memory back; only while nothing is owed and nothing is to be sent.
+  void shrink();
+
+ private:
+  struct Slot {
+    std::string frame;   // if it came early
+    Lane lane = Lane::none;
+    bool muted = false;
+    bool done = false;
+    uint8_t cursor_number = 0;
+  };
+  Slot& slot(uint64_t sequence) { return slots_[sequence & (slots_.size() - 1)]; }
+  Slot& append();
+  void emit(const Slot& slot, std::string_view frame);
+
+  std::vector<Slot> slots_;        // a ring; its size is a power of two
+  uint64_t first_ = 0, next_ = 0;  // sequences: the oldest not emitted, the next to be given out
+  size_t owed_ = 0;
+  std::string out_;
+};
+
+/// `frame` of a SCAN family with the cursor marked as one of server `number`; other frames unchanged.
+std::string mark_cursor(std::string_view frame, uint8_t number);
+
+/// A cursor as clients send it: the server's own and the number in it.
+struct Cursor {
+  static constexpr int kShift = 56;
+  uint64_t own = 0;
+  int number = 0;
+};
+/// False: not a number that we can have given out.
+bool parse_cursor(std::string_view text, Cursor& cursor);
+
+}  // namespace sidestream::routing

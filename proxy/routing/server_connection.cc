@@ -1,0 +1,358 @@
+// server_connection.cc: set-up as a conversation, requests and replies as plain functions. See the header.
+#include "proxy/routing/server_connection.h"
+
+#include <utility>
+
+#include "common/log.h"
+#include "proxy/resp/writer.h"
+#include "proxy/routing/limits.h"
+
+namespace sidestream::routing {
+namespace {
+
+constexpr std::string_view kRole = "*1\r\n$4\r\nROLE\r\n";
+constexpr size_t kInputFirstBytes = 16 * 1024;
+constexpr size_t kInputKeptBytes = 256 * 1024;
+constexpr size_t kRequestsKeptBytes = 256 * 1024;
+constexpr size_t kEntriesFirst = 16;
+
+/// What a replica says when it cannot serve reads just now; the primary can.
+bool cannot_serve(std::string_view frame) {
+  return frame.starts_with("-LOADING") || frame.starts_with("-MASTERDOWN") || frame.starts_with("-NOAUTH");
+}
+
+Error refused(std::string_view command, std::string_view reply) {
+  return Error{Errc::refused, std::string(command) + ": " + std::string(reply.substr(1, reply.find('\r') - 1))};
+}
+
+}  // namespace
+
+ServerConnection::ServerConnection(World& world, FreshnessMap& freshness, ConnectionOwner& owner, ReplySink& sink,
+                                   ConnectionPlan plan)
+    : world_(world), freshness_(freshness), owner_(owner), sink_(sink), plan_(std::move(plan)),
+      input_(kInputFirstBytes, kInputKeptBytes), flush_node_(*this) {}
+
+ServerConnection::~ServerConnection() { CHECK(state_ == State::down || entries_count_ == 0); }
+
+void ServerConnection::open() { tasks_.add(run()); }
+
+Task<void> ServerConnection::run() {
+  auto end = co_await serve();
+  fail(std::move(end).error());
+}
+
+Task<Result<void>> ServerConnection::serve() {
+  auto step = set_up();
+  auto up = co_await with_timeout(world_.clock, limits::kConnectTimeoutMs, "connecting", std::move(step));
+  CO_RETURN_IF_ERROR(up);
+  state_ = State::ready;
+  opened_ = true;
+  owner_.connection_ready(*this);
+  while (state_ == State::ready) {
+    const std::span<char> room = input_.room();
+    auto n = co_await stream_->read(room);
+    CO_RETURN_IF_ERROR(n);
+    if (n.value() == 0) co_return Error{Errc::closed, "the server closed the connection"};
+    input_.filled(n.value());
+    auto understood = on_bytes();
+    CO_RETURN_IF_ERROR(understood);
+  }
+  co_return Error{Errc::closed, "no longer needed"};
+}
+
+Task<Result<void>> ServerConnection::set_up() {
+  auto stream = co_await world_.network.connect(plan_.address);
+  CO_RETURN_IF_ERROR(stream);
+  stream_ = std::move(stream).value();
+  std::vector<std::string> requests;
+  if (!plan_.password.empty()) {
+    requests.push_back(plan_.user.empty() ? resp::command({"AUTH", plan_.password})
+                                          : resp::command({"AUTH", plan_.user, plan_.password}));
+  }
+  if (plan_.protocol == 3) requests.push_back(resp::command({"HELLO", "3"}));
+  if (plan_.db != 0) requests.push_back(resp::command({"SELECT", std::to_string(plan_.db)}));
+  for (std::string& request : requests) {
+    const std::string name = request.substr(request.find("\r\n", 4) + 2, 6);
+    auto reply = co_await ask(std::move(request));
+    CO_RETURN_IF_ERROR(reply);
+    if (reply.value().starts_with('-')) co_return refused(name.substr(0, name.find('\r')), reply.value());
+  }
+  if (plan_.is_instance) {
+    std::string request = resp::command({"SIDESTREAM", "READS", plan_.is_primary ? "primary" : "fresh"});
+    auto ignored = co_await ask(std::move(request));
+    CO_RETURN_IF_ERROR(ignored);
+  }
+  if (plan_.is_private) {
+    std::string request = resp::command({"CLIENT", "ID"});
+    auto id = co_await ask(std::move(request));
+    CO_RETURN_IF_ERROR(id);
+    client_id_ = id.value().starts_with(':') ? std::strtoll(id.value().c_str() + 1, nullptr, 10) : 0;
+  }
+  const uint64_t ticket = plan_.is_primary ? freshness_.role_sent() : 0;
+  std::string role{kRole};
+  auto reply = co_await ask(std::move(role));
+  CO_RETURN_IF_ERROR(reply);
+  const auto offset = owner_.role_offset(reply.value());
+  if (!plan_.is_primary) co_return Result<void>();
+  if (!offset && reply.value().starts_with('-')) co_return refused("ROLE", reply.value());
+  if (!offset) co_return Error{Errc::refused, "it is not a primary"};
+  freshness_.role_answered(ticket, *offset);
+  co_return Result<void>();
+}
+
+Task<Result<std::string>> ServerConnection::ask(std::string request) {
+  stream_->write(request);
+  co_return co_await read_reply();
+}
+
+Task<Result<std::string>> ServerConnection::read_reply() {
+  for (;;) {
+    const auto found = input_.empty() ? resp::ReplyScanner::State::incomplete : scanner_.scan(input_.view());
+    if (found == resp::ReplyScanner::State::bad) co_return Error{Errc::protocol, "not a Redis server"};
+    if (found == resp::ReplyScanner::State::complete) {
+      std::string reply(input_.view().substr(0, scanner_.size()));
+      input_.consume(scanner_.size());
+      scanner_.reset();
+      co_return reply;
+    }
+    const std::span<char> room = input_.room();
+    auto n = co_await stream_->read(room);
+    CO_RETURN_IF_ERROR(n);
+    if (n.value() == 0) co_return Error{Errc::closed, "the server closed the connection"};
+    input_.filled(n.value());
+  }
+}
+
+// --- requests ------------------------------------------------------------------------------------------------------
+
+bool ServerConnection::full() const { return requests_.size() - answered_ >= limits::kInFlightBytesMax; }
+
+void ServerConnection::push(Entry entry, std::string_view request) {
+  DCHECK(ready());
+  if (entries_count_ == entries_.size()) {
+    std::vector<Entry> larger(entries_.empty() ? kEntriesFirst : entries_.size() * 2);
+    for (size_t i = 0; i < entries_count_; ++i) {
+      larger[i] = std::move(entries_[(entries_first_ + i) & (entries_.size() - 1)]);
+    }
+    entries_ = std::move(larger);
+    entries_first_ = 0;
+  }
+  if (entry.kind == Kind::write) ++writes_owed_;
+  entries_[(entries_first_ + entries_count_++) & (entries_.size() - 1)] = std::move(entry);
+  requests_.append(request);
+  was_full_ |= full();
+  ReadyQueue::current().post_turn_end(flush_node_);
+}
+
+void ServerConnection::push_role(Entry entry) {
+  entry.kind = Kind::role;
+  entry.request_bytes = kRole.size();
+  if (plan_.is_primary) entry.ticket = freshness_.role_sent();
+  push(std::move(entry), kRole);
+}
+
+WriteBatch& ServerConnection::marks() {
+  if (!turn_marks_) turn_marks_ = freshness_.open();
+  return *turn_marks_;
+}
+
+void ServerConnection::send_read(std::string_view request, const ReplyTo& to, std::optional<ReplOffset> need) {
+  if (need && !reads_proven_this_turn_) {
+    reads_proven_this_turn_ = true;
+    Entry role;
+    role.first_of_reads = true;
+    push_role(std::move(role));
+  }
+  push({Kind::read, request.size(), to, need.value_or(ReplOffset{-1})}, request);
+}
+
+void ServerConnection::send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted) {
+  const bool marks = noted && !noted->empty();
+  push({Kind::write, request.size(), to, {}, marks}, request);
+  if (!marks) return;
+  Entry role;
+  role.batch = std::move(noted);
+  push_role(std::move(role));
+}
+
+void ServerConnection::select(int db) {
+  if (plan_.db == db) return;
+  plan_.db = db;
+  send_silent(resp::command({"SELECT", std::to_string(db)}));
+}
+
+void ServerConnection::ask_role(uint64_t fence_id) {
+  Entry role;
+  role.fence_id = fence_id;
+  push_role(std::move(role));
+}
+
+void ServerConnection::send_feed(std::string_view request) {
+  requests_.append(request);
+  ReadyQueue::current().post_turn_end(flush_node_);
+}
+
+void ServerConnection::flush() {
+  reads_proven_this_turn_ = false;
+  if (state_ != State::ready) return;
+  if (turn_marks_) {
+    Entry role;
+    role.batch = std::move(turn_marks_);
+    push_role(std::move(role));
+    flush_node_.unlink();
+  }
+  stream_->write(std::string_view(requests_).substr(flushed_));
+  flushed_ = requests_.size();
+  drop_answered_requests();
+}
+
+void ServerConnection::drop_answered_requests() {
+  const bool none_owed = entries_count_ == 0 && flushed_ == requests_.size();
+  if (none_owed) answered_ = requests_.size();
+  if (answered_ == requests_.size()) {
+    if (requests_.capacity() > kRequestsKeptBytes) requests_ = {};
+    requests_.clear();
+    answered_ = flushed_ = 0;
+  } else if (answered_ > kRequestsKeptBytes && answered_ > requests_.size() / 2) {
+    requests_.erase(0, answered_);
+    flushed_ -= answered_;
+    answered_ = 0;
+  }
+}
+
+// --- replies -------------------------------------------------------------------------------------------------------
+
+ServerConnection::Entry ServerConnection::pop() {
+  Entry entry = std::move(front());
+  ++entries_first_;
+  --entries_count_;
+  if (entry.kind == Kind::write) --writes_owed_;
+  return entry;
+}
+
+Result<void> ServerConnection::on_bytes() {
+  while (!input_.empty() && state_ == State::ready) {
+    switch (scanner_.scan(input_.view())) {
+      case resp::ReplyScanner::State::incomplete: return {};
+      case resp::ReplyScanner::State::bad: return Error{Errc::protocol, "a reply that is not RESP"};
+      case resp::ReplyScanner::State::complete: break;
+    }
+    const size_t size = scanner_.size();
+    auto done = on_frame(input_.view().substr(0, size));
+    RETURN_IF_ERROR(done);
+    input_.consume(size);
+    scanner_.reset();
+  }
+  if (was_full_ && requests_.size() - answered_ < limits::kInFlightBytesMax / 2) {
+    was_full_ = false;
+    owner_.connection_relieved();
+  }
+  if (retiring_ && entries_count_ == 0) return Error{Errc::closed, "no longer needed"};
+  return {};
+}
+
+Result<void> ServerConnection::on_frame(std::string_view frame) {
+  ++frames_;
+  if (frame[0] == '>' || (feed_ && entries_count_ == 0)) {
+    sink_.frame(*this, frame);
+    return {};
+  }
+  if (entries_count_ == 0) return Error{Errc::protocol, "a reply that nobody asked for"};
+  Entry entry = pop();
+  const size_t request_at = answered_;
+  answered_ += entry.request_bytes;
+  Result<void> done;
+  switch (entry.kind) {
+    case Kind::silent: break;
+    case Kind::role: done = on_role(std::move(entry), frame); break;
+    case Kind::read: on_read(entry, std::string_view(requests_).substr(request_at, entry.request_bytes), frame); break;
+    case Kind::again: sink_.reply(entry.to, frame); break;
+    case Kind::write:
+      if (entry.marks_follow) freshness_.apply(*front().batch);  // before anybody learns that it was written
+      sink_.reply(entry.to, frame);
+      break;
+  }
+  drop_answered_requests();
+  return done;
+}
+
+void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {
+  const bool fresh = entry.need.value < 0 || proven_ >= entry.need;
+  if (fresh && (plan_.is_primary || !cannot_serve(frame))) return sink_.reply(entry.to, frame);
+  sink_.move({entry.to, request, plan_.protocol, plan_.db, false});
+}
+
+Result<void> ServerConnection::on_role(Entry entry, std::string_view frame) {
+  const auto offset = owner_.role_offset(frame);
+  if (entry.first_of_reads) proven_ = offset.value_or(ReplOffset{-1});
+  if (entry.fence_id != 0) sink_.fence(entry.fence_id, offset.value_or(ReplOffset{-1}));
+  if (entry.batch) {
+    offset ? freshness_.settle(std::move(entry.batch), *offset) : freshness_.orphan(std::move(entry.batch));
+  }
+  if (entry.ticket != 0 && offset) freshness_.role_answered(entry.ticket, *offset);
+  if (plan_.is_primary && !offset && !frame.starts_with('-')) return Error{Errc::refused, "it is no longer a primary"};
+  return {};
+}
+
+// --- the end -------------------------------------------------------------------------------------------------------
+
+void ServerConnection::retire() {
+  retiring_ = true;
+  if (state_ == State::opening || entries_count_ == 0) close();
+}
+
+void ServerConnection::close() {
+  retiring_ = true;
+  fail(Error{Errc::closed, "no longer needed"});
+}
+
+void ServerConnection::fail(Error error) {
+  if (state_ == State::down) return;
+  state_ = State::down;
+  flush_node_.unlink();
+  give_back_everything();
+  owner_.connection_down(*this, error);
+}
+
+void ServerConnection::give_back_everything() {
+  size_t at = answered_;
+  while (entries_count_ > 0) {
+    Entry entry = pop();
+    const std::string_view request = std::string_view(requests_).substr(at, entry.request_bytes);
+    at += entry.request_bytes;
+    give_back(std::move(entry), request, at <= flushed_);
+  }
+  if (turn_marks_) freshness_.forget(std::move(turn_marks_));
+}
+
+void ServerConnection::give_back(Entry entry, std::string_view request, bool sent) {
+  switch (entry.kind) {
+    case Kind::silent: break;
+    case Kind::role:
+      if (entry.batch) sent ? freshness_.orphan(std::move(entry.batch)) : freshness_.forget(std::move(entry.batch));
+      if (entry.fence_id != 0) sink_.fence(entry.fence_id, ReplOffset{-1});
+      break;
+    case Kind::read: sink_.move({entry.to, request, plan_.protocol, plan_.db, false}); break;
+    case Kind::again: sink_.lost(entry.to, true); break;
+    case Kind::write:
+      // What only a private connection may carry (it may block, or depends on what went before) is not moved.
+      if (sent || plan_.is_private) {
+        sink_.lost(entry.to, false);
+      } else {
+        sink_.move({entry.to, request, plan_.protocol, plan_.db, true});
+      }
+      break;
+  }
+}
+
+bool ServerConnection::alive() { return ready() && !retiring_ && stream_ && !stream_->broken(); }
+
+bool ServerConnection::stalled(int64_t now_ms, int64_t limit_ms) {
+  if (entries_count_ == 0 || frames_ != frames_seen_ || state_ != State::ready) {
+    frames_seen_ = frames_;
+    progress_ms_ = now_ms;
+  }
+  return now_ms - progress_ms_ > limit_ms;
+}
+
+}  // namespace sidestream::routing

@@ -1,0 +1,215 @@
+// server_connection.h: one pipelined connection to a server.
+//
+// Happy path: open() connects, authenticates (AUTH alone and waited for: servers 7.2 to 8.x lose its error behind other
+// commands), sets protocol and database, asks ROLE; then requests are gathered, go out in one write at the turn's end,
+// and replies are handed to the sink in the order of the requests.
+//   - A batch of fresh reads begins with ROLE: its offset is a lower bound for the reads behind it.
+//   - A batch of marked writes ends with ROLE: its offset is at or past all of them.
+// Failure modes: any error ends the connection, once. What it still owed goes back to the sink: reads and unsent writes
+// to be asked elsewhere, sent writes as lost. The request bytes are kept until then. The owner destroys it later.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/signal.h"
+#include "common/task.h"
+#include "common/world.h"
+#include "proxy/resp/reply.h"
+#include "proxy/routing/freshness.h"
+#include "proxy/routing/input_buffer.h"
+#include "proxy/routing/role_reply.h"
+
+namespace sidestream::routing {
+
+class ServerConnection;
+
+/// Whom a reply is for: a session by place and id (it may be gone by then), and which of its replies.
+struct ReplyTo {
+  uint32_t place = 0;
+  uint64_t session_id = 0;  // 0: nobody
+  uint64_t sequence = 0;
+};
+
+/// A request that must be asked elsewhere.
+struct Moved {
+  ReplyTo to;
+  std::string_view request;
+  int protocol = 2;
+  int db = 0;
+  bool write = false;   // never left us; else a read
+};
+
+/// Where replies go. Called from the connection's own turn; must not destroy the connection.
+class ReplySink {
+ public:
+  virtual void reply(const ReplyTo& to, std::string_view frame) = 0;
+  /// The server did not answer this read, or not freshly enough; or the write was never sent.
+  virtual void move(const Moved& moved) = 0;
+  /// The request was sent and no answer will come. `again`: it is a read that was moved once already.
+  virtual void lost(const ReplyTo& to, bool again) = 0;
+  /// A push, or anything that arrives on a feed.
+  virtual void frame(const ServerConnection& connection, std::string_view frame) = 0;
+  /// An answer to ask_role(); -1: none will come.
+  virtual void fence(uint64_t fence_id, ReplOffset offset) = 0;
+
+ protected:
+  ~ReplySink() = default;
+};
+
+/// Who keeps the connection. Same rule.
+class ConnectionOwner {
+ public:
+  virtual void connection_ready(ServerConnection& connection) = 0;
+  /// It is down; destroy it in a turn of its own.
+  virtual void connection_down(ServerConnection& connection, const Error& error) = 0;
+  /// It takes requests again after it was full().
+  virtual void connection_relieved() = 0;
+  /// Checks a ROLE reply against what this server should be and remembers its offset; nothing: it is not that server.
+  virtual std::optional<ReplOffset> role_offset(std::string_view frame) = 0;
+
+ protected:
+  ~ConnectionOwner() = default;
+};
+
+struct ConnectionPlan {
+  Address address;
+  std::string user, password;
+  int protocol = 2;
+  int db = 0;
+  bool is_primary = false;   // must say `master` (an instance may say what it is)
+  bool is_instance = false;  // is told our read policy, since it would choose itself
+  bool is_private = false;   // one client at a time
+};
+
+class ServerConnection {
+ public:
+  ServerConnection(World& world, FreshnessMap& freshness, ConnectionOwner& owner, ReplySink& sink,
+                   ConnectionPlan plan);
+  ~ServerConnection();
+  ServerConnection(const ServerConnection&) = delete;
+  ServerConnection& operator=(const ServerConnection&) = delete;
+
+  void open();
+  bool ready() const { return state_ == State::ready; }
+  bool down() const { return state_ == State::down; }
+  bool full() const;
+  const ConnectionPlan& plan() const { return plan_; }
+  bool belongs_to(const ConnectionOwner& owner) const { return &owner_ == &owner; }
+  int db() const { return plan_.db; }
+
+  // All need ready(). They gather; the turn's end sends.
+  /// A write of a shared connection. Mark its keys in marks() first.
+  void send_write(std::string_view request, const ReplyTo& to) { push({Kind::write, request.size(), to}, request); }
+  WriteBatch& marks();
+  /// A read whose answer needs `need` (proven by a ROLE); pass nullopt where no proof is wanted.
+  void send_read(std::string_view request, const ReplyTo& to, std::optional<ReplOffset> need);
+  /// A read that was moved here: not moved again.
+  void send_again(std::string_view request, const ReplyTo& to) { push({Kind::again, request.size(), to}, request); }
+  /// A command on a private connection. `noted` keys are marked when the reply is there and settled by a ROLE behind it.
+  void send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted);
+  /// Its reply is dropped.
+  void send_silent(std::string_view request) { push({Kind::silent, request.size(), {}}, request); }
+  void select(int db);
+  /// The database was changed by something sent otherwise (SELECT inside a transaction).
+  void assume_db(int db) { plan_.db = db; }
+  /// ROLE for its own sake; the answer goes to sink.fence(), and settles orphans.
+  void ask_role(uint64_t fence_id);
+  /// From now on all frames are the client's own (Pub/Sub, MONITOR); requests written have no reply of their own.
+  void start_feed() { feed_ = true; }
+  void stop_feed() { feed_ = false; }
+  void send_feed(std::string_view request);
+
+  /// Answers what was sent, then goes down.
+  void retire();
+  /// Goes down now, since we want it so; since it broke.
+  void close();
+  void fail(Error error);
+  bool closed_by_us() const { return retiring_; }
+  /// It was ready once.
+  bool opened() const { return opened_; }
+  /// Looks at the socket.
+  bool alive();
+
+  size_t owed() const { return entries_count_; }
+  bool owes_writes() const { return writes_owed_ > 0; }
+  /// Owes something and has answered nothing for `limit_ms`. Call it regularly.
+  bool stalled(int64_t now_ms, int64_t limit_ms);
+  /// CLIENT ID of this connection at the server; 0 if unknown.
+  int64_t client_id() const { return client_id_; }
+
+  ReplyTo borrower;   // private connections: the session that has it, for frame()
+
+ private:
+  enum class State : uint8_t { opening, ready, down };
+  enum class Kind : uint8_t { silent, write, read, again, role };
+  struct Entry {
+    Kind kind = Kind::silent;
+    size_t request_bytes = 0;
+    ReplyTo to;
+    ReplOffset need{};              // read: -1 without proof
+    bool marks_follow = false;      // write: the next entry's batch is applied when this is answered
+    bool first_of_reads = false;    // role: proves the reads behind it
+    FreshnessMap::Batch batch{};    // role
+    uint64_t ticket = 0;            // role
+    uint64_t fence_id = 0;          // role
+  };
+
+  Task<void> run();
+  Task<Result<void>> serve();
+  Task<Result<void>> set_up();
+  Task<Result<std::string>> ask(std::string request);
+  Task<Result<std::string>> read_reply();
+
+  void push(Entry entry, std::string_view request);
+  void push_role(Entry entry);
+  Entry& front() { return entries_[entries_first_ & (entries_.size() - 1)]; }
+  Entry pop();
+  Result<void> on_bytes();
+  Result<void> on_frame(std::string_view frame);
+  Result<void> on_role(Entry entry, std::string_view frame);
+  void on_read(const Entry& entry, std::string_view request, std::string_view frame);
+  void give_back_everything();
+  void give_back(Entry entry, std::string_view request, bool sent);
+  void drop_answered_requests();
+  void flush();
+
+  struct FlushNode : ReadyNode {
+    explicit FlushNode(ServerConnection& c)
+        : ReadyNode([](ReadyNode& node) { static_cast<FlushNode&>(node).connection.flush(); }), connection(c) {}
+    ServerConnection& connection;
+  };
+
+  World& world_;
+  FreshnessMap& freshness_;
+  ConnectionOwner& owner_;
+  ReplySink& sink_;
+  ConnectionPlan plan_;
+  State state_ = State::opening;
+  bool opened_ = false;
+  bool retiring_ = false;
+  bool feed_ = false;
+  bool was_full_ = false;
+  bool reads_proven_this_turn_ = false;   // a ROLE stands in front of this turn's reads
+
+  std::vector<Entry> entries_;       // a ring; its size is a power of two
+  size_t entries_first_ = 0, entries_count_ = 0;
+  size_t writes_owed_ = 0;
+  FreshnessMap::Batch turn_marks_;   // of the writes gathered this turn
+  std::string requests_;             // not answered yet, the tail not sent yet
+  size_t answered_ = 0, flushed_ = 0;  // positions in requests_
+  ReplOffset proven_{-1};            // by the ROLE in front of the reads now being answered
+
+  std::unique_ptr<ByteStream> stream_;
+  InputBuffer input_;
+  resp::ReplyScanner scanner_;
+  uint64_t frames_ = 0, frames_seen_ = 0;  // for stalled()
+  int64_t progress_ms_ = 0;
+  int64_t client_id_ = 0;
+  FlushNode flush_node_;
+  TaskSet tasks_;  // last: cancelled before what they use goes
+};
+
+}  // namespace sidestream::routing

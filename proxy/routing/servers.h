@@ -1,0 +1,70 @@
+// servers.h: the primary and the replicas that may be read, as the sessions see them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "proxy/routing/target.h"
+
+namespace sidestream::routing {
+
+class Servers {
+ public:
+  Servers(World& world, const Config& config, FreshnessMap& freshness, ReplySink& sink, PoolOwner& owner);
+  ~Servers();
+
+  void set_primary(std::optional<PrimaryFacts> facts);
+  void set_targets(std::vector<TargetFacts> facts);
+  void new_history();
+  void tick();
+  /// Everything down at once; the end.
+  void drop_all();
+
+  /// nullptr: unknown.
+  Target* primary() { return primary_.get(); }
+  const Target* primary() const { return primary_.get(); }
+  /// Ready for a request; nullptr: not now.
+  ServerConnection* primary_shared(int protocol, int db) const {
+    return primary_ ? primary_->pool().shared(protocol, db) : nullptr;
+  }
+  size_t size() const { return targets_.size(); }
+  Target& target(int index) const { return *targets_[static_cast<size_t>(index)]; }
+  /// A borrowed connection whose borrower goes: closed at once.
+  static void drop(ServerConnection& connection) {
+    connection.borrower = {};
+    connection.close();
+  }
+  /// By the number that cursors use; -1: gone.
+  int index_of(int number) const;
+
+  Decision route(const ReadNeed& need);
+  Decision peek(const ReadNeed& need) const { return peek_read(need, conditions(), views_); }
+
+ private:
+  Conditions conditions() const;
+  std::unique_ptr<Target> take(const TargetFacts& facts);
+  int free_number();
+  void leave(std::unique_ptr<Target> target);
+  void ask_how_far();
+
+  World& world_;
+  const Config& config_;
+  FreshnessMap& freshness_;
+  ReplySink& sink_;
+  PoolOwner& owner_;
+  std::optional<PrimaryFacts> primary_facts_;
+  std::unique_ptr<Target> primary_;
+  std::vector<std::unique_ptr<Target>> targets_;
+  std::vector<TargetView*> views_;   // of targets_, same order
+  int last_number_ = 0;
+  int64_t asked_ms_ = 0;             // how far the replicas are
+
+  struct Leaving {
+    std::unique_ptr<Target> target;
+    int64_t until_ms;
+  };
+  std::vector<Leaving> leaving_;  // left behind, still answering what was sent
+};
+
+}  // namespace sidestream::routing
