@@ -28,10 +28,15 @@ AttachPlan plan_anew(const std::optional<UpstreamFacts>& facts, int64_t backlog_
 
 }  // namespace
 
+std::string server_version(std::string_view info) {
+  // Valkey's redis_version is a constant that only says what it is compatible with.
+  return std::string(resp::info_field(info, "redis_version")) + "/" + std::string(resp::info_field(info, "valkey_version"));
+}
+
 UpstreamFacts parse_upstream_facts(std::string_view info) {
   UpstreamFacts facts;
   facts.run_id = resp::info_field(info, "run_id");
-  facts.version = resp::info_field(info, "redis_version");
+  facts.version = server_version(info);
   facts.is_primary = resp::info_field(info, "role") != "slave";
   facts.primary.host = resp::info_field(info, "master_host");
   facts.primary.port = static_cast<int>(std::clamp<int64_t>(number(info, "master_port", 0), 0, 65535));

@@ -29,6 +29,8 @@ struct UpstreamFacts {
   bool backlog_active = false;
   int64_t first_byte = 0;
 };
+/// Product and version in one text, out of INFO; two servers with equal ones write the same kind of snapshot.
+std::string server_version(std::string_view info);
 UpstreamFacts parse_upstream_facts(std::string_view info);
 
 /// What we hold. `safe_boundary` as in stream.h.

@@ -293,8 +293,9 @@ Task<Result<void>> Relay::fetch_from_any() {
     const bool is_upstream = upstream_ != nullptr && source == upstream_->address();
     const Credentials credentials =
         is_upstream ? upstream_->credentials() : Credentials{config_.masteruser, config_.masterauth};
-    auto fetched =
-        co_await fetch_snapshot(world_, spool_, *this, source, credentials, announcement_, config_.repl_timeout * 1000);
+    const std::string version = is_upstream || upstream_ == nullptr ? "" : upstream_->server_version();
+    auto fetched = co_await fetch_snapshot(world_, spool_, *this, source, credentials, announcement_, version,
+                                           config_.repl_timeout * 1000);
     if (fetched.ok()) {
       log_notice(kTag, "snapshot fetched from {}, offset {}, {}", source.text(), snapshot_->offset().value,
                  human_bytes(snapshot_->total()));
@@ -308,6 +309,12 @@ Task<Result<void>> Relay::fetch_from_any() {
 
 std::vector<Address> Relay::sources() const {
   std::vector<Address> all = snapshot_sources_;
+  // Whoever follows us has the history: any of them can spare the upstream a fork.
+  for (const ReplicaStatus& replica : replicas()) {
+    const Address address{replica.host, replica.port, ""};
+    const bool serves = replica.state == "online" && replica.port != 0 && !replica.rdb_only && !replica.hello.instance;
+    if (serves && std::find(all.begin(), all.end(), address) == all.end()) all.push_back(address);
+  }
   if (upstream_ != nullptr && std::find(all.begin(), all.end(), upstream_->address()) == all.end()) {
     all.push_back(upstream_->address());
   }

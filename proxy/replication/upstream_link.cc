@@ -129,6 +129,7 @@ Task<Result<std::optional<UpstreamFacts>>> UpstreamLink::look(NodeConnection& se
   // A user who may only replicate is refused INFO: then PSYNC alone must tell.
   if (!reply.value().is_text()) co_return std::optional<UpstreamFacts>();
   std::optional<UpstreamFacts> facts = parse_upstream_facts(reply.value().text);
+  server_version_ = facts->version;
   auto sane = refuse_loop(server, *facts);
   CO_RETURN_IF_ERROR(sane);
   co_return std::move(facts);

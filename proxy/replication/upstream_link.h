@@ -58,6 +58,8 @@ class UpstreamLink {
   State state() const { return state_; }
   /// As in ROLE.
   static const char* name(State state);
+  /// As server_version(); empty before the first INFO.
+  const std::string& server_version() const { return server_version_; }
   const std::string& last_error() const { return last_error_; }
   const TransferProgress& progress() const { return progress_; }
   /// Clock times in microseconds; 0: never.
@@ -99,6 +101,7 @@ class UpstreamLink {
   State state_ = State::connect;
   int64_t entered_at_us_ = 0;
   TransferProgress progress_;
+  std::string server_version_;
   std::string last_error_;
   std::string logged_error_;
   int64_t logged_at_us_ = 0;

@@ -78,7 +78,7 @@ TEST_CASE("facts from INFO") {
       "\r\nmaster_repl_offset:1234\r\nsecond_repl_offset:1000\r\nrepl_backlog_active:1\r\nrepl_backlog_size:1048576\r\n"
       "repl_backlog_first_byte_offset:7\r\nrepl_backlog_histlen:1228\r\n");
   CHECK(facts.run_id == "abc");
-  CHECK(facts.version == "7.0.15");
+  CHECK(facts.version == "7.0.15/");
   CHECK_FALSE(facts.is_primary);
   CHECK(facts.primary.host == "10.0.0.1");
   CHECK(facts.primary.port == 6379);
