@@ -77,6 +77,7 @@ Task<Result<void>> Steering::promote() {
     co_return std::move(level).error();
   }
   relay_.truncate_to_safe_boundary();
+  node->set_duty(Duty::primary);  // else its own loop would make it follow us again
   auto told = co_await node->ask(split("REPLICAOF NO ONE", ' '));
   if (!told.ok() || told.value().is_error()) {
     relay_.follow(*master_, credentials());
