@@ -92,7 +92,7 @@ void run_nodes(SimWorld& world) {
   world.weather() = Weather::roll(world.dice());
   Group group(world);
   TaskSet load;
-  load.add(keep_writing(world, group.primary, world.dice().between(1, 400)));
+  load.add(keep_writing(world, group.primary, world.dice().between(20, 400)));
   const int64_t troubles = world.dice().between(0, 30);
   for (int64_t i = 0; i < troubles && !world.failed(); ++i) {
     world.run_for(world.dice().between(0, 2000));

@@ -40,7 +40,7 @@ void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 namespace sidestream::sim {
 namespace {
 
-constexpr Scenario kScenarios[] = {{"nodes", run_nodes}};
+constexpr Scenario kScenarios[] = {{"nodes", run_nodes}, {"relay", run_relay}};
 constexpr unsigned kSeedSecondsMax = 60;  // a seed takes some milliseconds
 constexpr int kFailuresShown = 3;
 

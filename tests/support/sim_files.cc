@@ -106,6 +106,7 @@ Task<Result<std::unique_ptr<File>>> SimFiles::open(std::string path, Mode mode) 
 Task<Result<void>> SimFiles::remove(std::string path) {
   std::string what = "remove " + path;
   auto possible = co_await operate(std::move(what));
+  if (!possible.ok()) ++removals_failed;
   CO_RETURN_IF_ERROR(possible);
   if (files_.erase(path) == 0) co_return Error{Errc::io, path + ": no such file or directory"};
   co_return Result<void>();

@@ -26,6 +26,7 @@ class SimFiles final : public Files {
 
   uint64_t capacity = UINT64_MAX;  ///< bytes of all files together; more gives ENOSPC
   int fail_next = 0;               ///< that many operations fail with EIO
+  int removals_failed = 0;         ///< a file that could not be removed may stay
   size_t open_count() const { return open_; }
   uint64_t used() const;
   /// The bytes of a file, or nullptr. For tests that look at the disk or spoil it.
