@@ -27,7 +27,7 @@ struct PlainHost final : PlaneHost {
     co_return "+" + args[0] + " later\r\n";
   }
   std::optional<std::string> answer_at_once(ClientSession&, std::span<const std::string_view> args) override {
-    if (args[0] == "WAIT" || args[0] == "INFO") return std::nullopt;
+    if (args[0] == "WAIT" || args[0] == "INFO" || args[0] == "PSYNC") return std::nullopt;
     return "+" + std::string(args[0]) + "\r\n";
   }
   void adopt_replica(std::unique_ptr<ByteStream> stream, ClientSession&, std::span<const std::string_view>,
@@ -314,12 +314,13 @@ TEST_CASE("session: a replica that follows somebody else is not believed, howeve
   Scene scene;
   FakeNode other(scene.world, scene.chronicle, node_at("10.0.0.3"));
   other.start();
-  for (int i = 0; i < 500; ++i) other.run({"SET", "a", "other"});
   Client& client = scene.client();
   client.say("GET b\r\nSET a new\r\n");  // the first read learns whom the replica follows
   scene.hears(client, "$-1\r\n+OK\r\n");
   scene.replica.replicaof(other.address());
   CHECK(scene.world.run_until([&] { return scene.replica.link_up(); }, 60'000));
+  for (int i = 0; i < 500; ++i) other.run({"SET", "a", "other"});
+  CHECK(scene.world.run_until([&] { return scene.replica.offset() == other.offset(); }, 10'000));
   CHECK(other.offset() > scene.primary.offset());
   client.heard.clear();
   client.say("GET a\r\n");
