@@ -1,6 +1,7 @@
 // config_commands.cc: see config_commands.h.
 #include "proxy/admin/config_commands.h"
 
+#include <algorithm>
 #include <map>
 
 #include "common/log.h"
@@ -49,10 +50,13 @@ Task<std::string> ConfigCommands::answer(std::vector<std::string> args, int prot
 
 Task<std::string> ConfigCommands::get(std::vector<std::string> args, int protocol) {
   std::map<std::string, std::string> found;
-  auto lead = co_await group_.ask_lead(args);
-  if (lead.ok() && lead.value().type == resp::Value::Type::array) {
-    const auto& pairs = lead.value().elements;
-    for (size_t i = 0; i + 1 < pairs.size(); i += 2) found[pairs[i].text] = pairs[i + 1].text;
+  const auto is_ours = [](const std::string& name) { return find_redis_option(name) != nullptr; };
+  if (!std::all_of(args.begin() + 2, args.end(), is_ours)) {  // else answered from memory, also while the node is down
+    auto lead = co_await group_.ask_lead(args);
+    if (lead.ok() && lead.value().type == resp::Value::Type::array) {
+      const auto& pairs = lead.value().elements;
+      for (size_t i = 0; i + 1 < pairs.size(); i += 2) found[pairs[i].text] = pairs[i + 1].text;
+    }
   }
   for (size_t i = 2; i < args.size(); ++i) add_ours(group_.config(), args[i], found);
   std::string out;

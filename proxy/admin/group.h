@@ -58,6 +58,8 @@ class Group {
   /// Whom the instance follows; nothing on a primary.
   virtual std::optional<Address> master() const = 0;
   virtual std::vector<NodeFacts> nodes() const = 0;
+  /// Whether that replica is one of our configured nodes.
+  virtual bool is_own_node(const replication::ReplicaStatus& replica) const = 0;
   /// How old the data of a replica is that acknowledged `offset`.
   virtual int64_t lag_ms(ReplOffset offset) const = 0;
   /// What an operator should know now, in words; empty when all is well.

@@ -26,9 +26,7 @@ void fill_upstream(Group& group, ReplicationFacts& facts) {
   facts.sync_in_progress = upstream.state == "sync";
   facts.sync_total_bytes = upstream.snapshot_total;
   facts.sync_read_bytes = upstream.snapshot_received;
-  if (upstream.link_down_since_ms >= 0) {
-    facts.link_down_since_s = seconds(group.world().clock.now_ms() - upstream.link_down_since_ms);
-  }
+  facts.link_down_since_s = seconds(upstream.link_down_since_ms);
 }
 
 json replica_json(Group& group, const replication::ReplicaStatus& replica) {
@@ -107,6 +105,8 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   facts.backlog_histlen = relay.info_backlog_range().histlen;
   const bool lines = face != routing::Face::service;  // applications must not go looking for addresses behind us
   for (const auto& replica : relay.replicas()) {
+    // On a replica our own nodes are what we are, not who follows us. In front of a primary they are its replicas.
+    if (face == routing::Face::node && !group.is_primary() && group.is_own_node(replica)) continue;
     ++facts.connected_replicas;
     // Without a port nobody can reach it (redis-cli --rdb): a line would become a phantom replica in Sentinel.
     if (!lines || replica.port == 0 || replica.rdb_only) continue;

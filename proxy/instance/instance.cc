@@ -126,8 +126,13 @@ Task<std::string> Instance::answer_local(routing::ClientSession& session, std::v
 std::optional<std::string> Instance::answer_at_once(routing::ClientSession& session,
                                                     std::span<const std::string_view> args) {
   if (iequals(args[0], "replconf")) return replconf(session.id(), args);
-  if (iequals(args[0], "psync") && !parse_int(args[2])) {
-    return error_reply("ERR value is not an integer or out of range");
+  const bool psync = iequals(args[0], "psync");
+  if (psync || iequals(args[0], "sync")) {
+    const auto hello = hellos_.find(session.id());
+    if (hello != hellos_.end() && hello->second.rdb_filter && !hello->second.eof) {
+      return error_reply("ERR Filtered replica requires EOF capability");
+    }
+    if (psync && !parse_int(args[2])) return error_reply("ERR value is not an integer or out of range");
   }
   return commands_->at_once(session, args);
 }

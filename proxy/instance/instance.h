@@ -70,6 +70,9 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   bool is_primary() const override { return steering_->is_primary(); }
   std::optional<Address> master() const override { return steering_->master(); }
   std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
+  bool is_own_node(const replication::ReplicaStatus& replica) const override {
+    return steering_->node_of(replica) != nullptr;
+  }
   int64_t lag_ms(ReplOffset offset) const override { return steering_->lag_ms(offset); }
   std::string trouble() const override;
   admin::Readiness readiness() const override;

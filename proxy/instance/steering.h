@@ -38,6 +38,8 @@ class Steering final : public Node::Owner {
   /// The server that takes writes. May be null.
   Node* writer();
   std::vector<admin::NodeFacts> node_facts() const;
+  /// The node that this replica is; null if it is none of ours.
+  const Node* node_of(const replication::ReplicaStatus& replica) const;
   const std::string& trouble() const { return trouble_; }
   std::vector<std::unique_ptr<Node>>& nodes() { return nodes_; }
   bool changing_role() const { return changing_role_; }
@@ -67,7 +69,6 @@ class Steering final : public Node::Owner {
   std::optional<routing::PrimaryFacts> primary_facts();
   std::vector<routing::TargetFacts> target_facts() const;
   std::vector<Address> snapshot_sources() const;
-  const Node* node_of(const replication::ReplicaStatus& replica) const;
   const replication::ReplicaStatus* link_of(const Node& node, const std::vector<replication::ReplicaStatus>& links) const;
   replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
 

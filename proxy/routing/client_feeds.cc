@@ -52,8 +52,8 @@ ClientSession::Taken ClientSession::subscribe(const Entry& entry) {
   const Args channels = Args(request_.args).subspan(1);
   if (!subscriptions_) subscriptions_ = std::make_unique<Subscriptions>();
   if (feed_ == nullptr && subscribe_locally(entry.name, channels)) return Taken::yes;
+  if (replies_.owed() > 0) return pause(Pause::drained);  // confirmations keep their place among replies
   if (feed_ == nullptr) {
-    if (replies_.owed() > 0) return pause(Pause::drained);
     Target* primary = core_.servers.primary();
     feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
     if (feed_ == nullptr) return hold(false);
@@ -97,11 +97,6 @@ bool ClientSession::subscribe_locally(std::string_view name, Args channels) {
   }
   reply(out);
   return true;
-}
-
-ClientSession::NameSet& ClientSession::Subscriptions::of(std::string_view command) {
-  if (command[0] == 'p') return patterns;
-  return command.starts_with("ss") || command.starts_with("sun") ? shards : channels;
 }
 
 void ClientSession::feed(const ServerConnection& from, std::string_view frame) {

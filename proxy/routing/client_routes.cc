@@ -250,14 +250,13 @@ void ClientSession::lease_lost(const ServerConnection* which) {
 
 ClientSession::Taken ClientSession::local(const Entry& entry) {
   const Args args = request_.args;
+  if (auto frame = core_.host.answer_at_once(*this, args)) return answer(*frame);
+  if (replies_.owed() > 0) return pause(Pause::drained);
   if (entry.name == "psync" || entry.name == "sync") {
-    if (replies_.owed() > 0) return pause(Pause::drained);
     handing_over_ = true;
     tasks_.add(hand_over({args.begin(), args.end()}));
     return Taken::yes;
   }
-  if (auto frame = core_.host.answer_at_once(*this, args)) return answer(*frame);
-  if (replies_.owed() > 0) return pause(Pause::drained);
   pause_ = Pause::step;
   tasks_.add(run_local({args.begin(), args.end()}));
   return Taken::yes;

@@ -326,7 +326,8 @@ ClientSession::Taken ClientSession::unknown_command(const Entry* container) {
   for (size_t i = 1; i < args.size() && shown.size() < kErrorArgsBytes; ++i) {
     shown += "'" + std::string(args[i].substr(0, kErrorArgsBytes - shown.size())) + "' ";
   }
-  return answer_error("ERR unknown command '" + std::string(args[0].substr(0, kErrorArgsBytes)) +
+  const std::string_view name = args[0].substr(0, args[0].find('\0'));  // stock shows it as a C string
+  return answer_error("ERR unknown command '" + std::string(name.substr(0, kErrorArgsBytes)) +
                       "', with args beginning with: " + shown);
 }
 

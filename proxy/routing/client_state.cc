@@ -133,8 +133,8 @@ std::string ClientSession::hello(Args args) {
   }
   if (!authenticated_) {
     return error(
-        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> "
-        "<pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
+        "option can be used to authenticate the client and select the RESP protocol version at the same time");
   }
   if (protocol != protocol_ && (lease_ != nullptr || feed_ != nullptr)) {
     return error("ERR the protocol cannot be changed while watching, tracking or subscribed; use RESET first");
