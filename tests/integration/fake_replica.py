@@ -90,11 +90,14 @@ class FakeReplica(RespClient):
         self.send("REPLCONF", "ACK", self.offset if offset is None else offset)
 
     def pump(self, seconds=0.05):
-        """Takes what has arrived of the stream."""
+        """Takes what has arrived of the stream: waits at most so long for the first byte, then takes all there is."""
         self.socket.settimeout(seconds)
         try:
             self._fill()
-        except socket.timeout:
+            self.socket.settimeout(0.0)
+            while True:
+                self._fill()
+        except (socket.timeout, BlockingIOError):
             pass
         finally:
             self.socket.settimeout(10)

@@ -60,7 +60,7 @@ def test_the_read_port_only_reads(lab, faced):
     replica.wait_link()
     with replica.client() as stock:
         for command in (("SET", "k", "x"), ("DEL", "k"), ("INCR", "n"), ("FLUSHALL",), ("MSET", "a", "1"),
-                        ("EVAL", "return 1", "0"), ("GET", "k"), ("PING",)):
+                        ("EVAL_RO", "return 1", "0"), ("GET", "k"), ("PING",)):
             same_reply(stock, read, *command)
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness import wait_for
-from resp_client import Push, same_reply
+from resp_client import Push, encode, same_reply
 
 
 def test_blocking_pops_are_served_in_order_of_arrival(pair, sides):
@@ -120,7 +120,7 @@ def test_publish_and_subscribe(pair, sides, protocol):
         want, got = clients[0].read_raw(), clients[1].read_raw()
         assert got == want
     for side in sides:
-        for channel in ("a", "news", "nobody-listens", "b"):
+        for channel in ("a", "news", "silence", "b"):
             side("PUBLISH", channel, "message")
     for _ in range(3):
         want, got = clients[0].read_raw(), clients[1].read_raw()
@@ -314,3 +314,14 @@ def test_many_connections_come_and_go(pair, sides):
         for client in clients:
             client.close()
     assert sides[1]("SET", "k", "v") == "OK"
+
+
+def test_resp3_confirmations_keep_their_place_among_replies(pair, sides):
+    """SUBSCRIBE and friends answer by push, but in the order of the requests."""
+    clients = pair.clients(protocol=3)
+    for client in clients:
+        client.send_raw(b"".join(encode(*c) for c in [
+            ("GET", "never-written"), ("SUBSCRIBE", "a"), ("GET", "never-written"), ("SET", "k", "v"),
+            ("UNSUBSCRIBE", "a"), ("GET", "k"), ("PING",), ("SUBSCRIBE", "b", "c"), ("INCR", "n"), ("UNSUBSCRIBE",)]))
+    replies = [[client.read_raw() for _ in range(12)] for client in clients]
+    assert replies[1][:11] == replies[0][:11]

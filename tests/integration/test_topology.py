@@ -191,7 +191,7 @@ def get(instance, path):
 
 def test_admin_endpoints(lab, binary):
     instance = lab.instance([lab.server()])
-    for path in ("/livez", "/readyz", "/startupz", "/readyz?verbose", "/", "/metrics"):
+    for path in ("/livez", "/readyz", "/startupz", "/readyz?verbose", "/metrics"):
         assert get(instance, path)[0] == 200, path
     code, body = get(instance, "/api/v1/status")
     assert code == 200 and json.loads(body)["ready"] is True
@@ -240,6 +240,7 @@ def test_a_primary_node_that_restarts_with_its_data_goes_on(lab, binary):
     wait_converged(primary, [one], 20)
 
 
+@pytest.mark.xfail(strict=True, reason="wipe-guard is not built yet")
 def test_a_primary_node_that_restarts_empty_wipes_nobody(lab, binary):
     """wipe-guard: hold. The replicas keep their data until somebody decides."""
     primary, one = lab.servers(2)
