@@ -15,7 +15,6 @@
 
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,8 +22,8 @@
 #include "common/signal.h"
 #include "proxy/resp/command_table.h"
 #include "proxy/resp/request.h"
+#include "proxy/routing/client_parts.h"
 #include "proxy/routing/facts.h"
-#include "proxy/routing/freshness.h"
 #include "proxy/routing/input_buffer.h"
 #include "proxy/routing/read_need.h"
 #include "proxy/routing/reply_queue.h"
@@ -100,30 +99,6 @@ class ClientSession {
   enum class Taken : uint8_t { yes, not_yet };
   enum class ReplyMode : uint8_t { on, off, skip_next };
   enum class LeaseUse : uint8_t { none, one_command, transaction, pinned };
-
-  // What only few clients have.
-  struct Transaction {
-    bool open = false;        // MULTI came
-    bool at_server = false;   // and was passed on
-    bool refused = false;     // EXEC will say EXECABORT
-    bool watching = false;
-    bool watch_lost = false;  // the connection that watched broke
-    bool ending = false;      // EXEC, DISCARD or UNWATCH was sent
-    int db = -1;              // selected inside
-    std::vector<std::vector<std::string>> local;
-    FreshnessMap::Batch noted;
-  };
-  using NameSet = std::set<std::string, std::less<>>;
-  struct Subscriptions {
-    NameSet channels, patterns, shards;
-    NameSet& of(std::string_view command);   // by its name, or by the kind of a confirmation
-    size_t count() const { return channels.size() + patterns.size() + shards.size(); }
-  };
-  struct LaneState {
-    uint32_t owed = 0;
-    uint64_t bits = 0;   // keys of what is in flight there
-    int number = 0;      // of the replica
-  };
 
   // client_session.cc
   Task<void> read_requests();

@@ -165,7 +165,9 @@ Task<Result<ReplOffset>> Core::fence() {
   Fence fence(*this);
   primary->ask_role(fence.id);
   if (!fence.offset) co_await fence.answered.wait();
-  if (fence.offset->value < 0) co_return Error{Errc::closed, "MASTERDOWN the connection to the primary broke; try again."};
+  if (fence.offset->value < 0) {
+    co_return Error{Errc::closed, "MASTERDOWN the connection to the primary broke; try again."};
+  }
   co_return *fence.offset;
 }
 

@@ -2,9 +2,9 @@
 // freshness of reads"). Pure bookkeeping: no I/O, no clock, no allocation once the pools are warm.
 //
 // A slot holds the offset of the last write to the keys that hash there, or the number of batches with a write to them
-// that is still under way (pending). One more slot is the floor: writes that cannot be pinned to keys. While anything is
-// pending the offset is not needed: the last batch to settle sets it to the highest offset seen by then, which is at
-// or past every write of all of them, whatever the order in which connections answered.
+// that is still under way (pending). One more slot is the floor: writes that cannot be pinned to keys. While something
+// is pending the offset is not needed: the last batch to settle sets it to the highest offset seen by then, which is
+// at or past every write of all of them, whatever the order in which connections answered.
 //
 // Life of a batch on a shared connection: open, mark each key *before* its write is sent, settle with the offset of the
 // ROLE behind the writes. On a private connection: open, note the keys, apply when the reply arrives, settle. When the

@@ -1,6 +1,6 @@
-// input_buffer.h: bytes read and not yet understood. Starts small, doubles while one frame does not fit or reads fill it
-// to the brim, moves the rest to the front when it runs out of room, gives a large buffer back when it is empty. A read
-// may be under way while bytes are consumed: only room() moves them.
+// input_buffer.h: bytes read and not yet understood. Starts small, doubles while one frame does not fit or reads fill
+// it to the brim, moves the rest to the front when it runs out of room, gives a large buffer back when it is empty. A
+// read may be under way while bytes are consumed: only room() moves them.
 #pragma once
 
 #include <cstddef>

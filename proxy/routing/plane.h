@@ -87,8 +87,8 @@ class Plane {
   /// Where `args` would go now and why, in words; changes nothing.
   std::string explain(std::span<const std::string_view> args, const ClientSession& session) const;
 
-  /// No byte of a client is read on until release(); what is in flight is answered. quiet(): nothing is in flight.
-  /// For a planned switch: hold, wait until quiet, set_primary(), release.
+  /// For a planned switch: hold, wait until quiet (no write of a shared connection is unanswered), set_primary(), stop
+  /// holding. Held writes wait for hold.timeout at most, as without a primary; reads go on.
   void hold_writes(bool hold);
   bool quiet() const;
   Signal& became_quiet();

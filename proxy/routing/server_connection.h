@@ -108,7 +108,7 @@ class ServerConnection {
   void send_read(std::string_view request, const ReplyTo& to, std::optional<ReplOffset> need);
   /// A read that was moved here: not moved again.
   void send_again(std::string_view request, const ReplyTo& to) { push({Kind::again, request.size(), to}, request); }
-  /// A command on a private connection. `noted` keys are marked when the reply is there and settled by a ROLE behind it.
+  /// A command on a private connection. `noted` keys are marked when the reply is there, settled by a ROLE behind it.
   void send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted);
   /// Its reply is dropped.
   void send_silent(std::string_view request) { push({Kind::silent, request.size(), {}}, request); }

@@ -117,8 +117,13 @@ void ServerPool::connection_down(ServerConnection& connection, const Error& erro
   if (connection.closed_by_us()) return;
   if (last_error_ != error.detail) log_verbose(plan_.address.text(), "connection lost: {}", error.detail);
   last_error_ = error.detail;
-  backoff_ms_ = std::clamp(backoff_ms_ * 2, limits::kBackoffMinMs, limits::kBackoffMaxMs);
-  next_attempt_ms_ = world_.clock.now_ms() + backoff_ms_;
+  const int64_t now_ms = world_.clock.now_ms();
+  if (now_ms >= next_attempt_ms_) {  // many connections break together: that is one failure
+    const bool refused = !connection.opened();
+    backoff_ms_ = refused ? std::clamp(backoff_ms_ * 2, limits::kBackoffMinMs, limits::kBackoffMaxMs)
+                          : limits::kBackoffMinMs;
+    next_attempt_ms_ = now_ms + backoff_ms_;
+  }
   owner_.servers_changed();
 }
 

@@ -1,5 +1,5 @@
-// server_pool.h: the connections to one server: shared ones, one for each protocol and database, and private ones that a
-// client borrows for as long as it needs the server's attention alone.
+// server_pool.h: the connections to one server: shared ones, one for each protocol and database, and private ones that
+// a client borrows for as long as it needs the server's attention alone.
 //
 // Happy path: shared() and borrow() give a connection that is ready at once, because it was opened ahead of need; at
 // least one private spare per protocol in use is kept. Failure modes: not ready yet or full: nullptr, and

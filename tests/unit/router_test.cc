@@ -157,7 +157,8 @@ TEST_CASE("reply queue: any order of arrival leaves in the order of the requests
 }
 
 TEST_CASE("roles: what servers say, and what is not a role") {
-  const auto primary = parse_role("*3\r\n$6\r\nmaster\r\n:3129659\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$7\r\n3129242\r\n");
+  const auto primary = parse_role(
+      "*3\r\n$6\r\nmaster\r\n:3129659\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$7\r\n3129242\r\n");
   REQUIRE(primary.has_value());
   CHECK(primary->primary);
   CHECK(primary->offset == ReplOffset{3129659});
