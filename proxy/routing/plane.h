@@ -62,7 +62,7 @@ class Plane {
   Plane& operator=(const Plane&) = delete;
 
   /// nullopt: unknown; writes are held. Connections to the former primary answer what was sent, then close; clients
-  /// that hold a connection of their own there get -UNBLOCKED and are closed, as stock does when a primary is demoted.
+  /// that wait on a connection of their own there are told that the outcome is unknown; subscribers are closed.
   void set_primary(std::optional<PrimaryFacts> primary);
   /// The complete list; cheap to call often. What is missing from it is dropped.
   void set_targets(std::vector<TargetFacts> targets);
