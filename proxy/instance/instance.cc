@@ -75,6 +75,7 @@ Task<Result<void>> Instance::start() {
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
   steering_->start(node_port(), master);
+  for (size_t i = 0; i < listeners_.size(); ++i) accepting_.add(accept_loop(*listeners_[i], faces_[i]));
   co_return Result<void>();
 }
 
@@ -83,7 +84,7 @@ Result<void> Instance::listen_on(const Address& address, routing::Face face) {
   RETURN_IF_ERROR(listener);
   listeners_.push_back(std::move(listener).value());
   log_notice("instance", "listening on {}", listeners_.back()->address().text());
-  accepting_.add(accept_loop(*listeners_.back(), face));
+  faces_.push_back(face);  // nobody is let in before start() knows which role we have
   return {};
 }
 
@@ -251,6 +252,7 @@ Task<void> Instance::ask_for_acks() {
 void Instance::option_changed(std::string_view name) {
   changed_options_.emplace(name);
   if (name == "repl-backlog-size") relay_->resize_backlog();
+  if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});
   if (name.starts_with("log.")) {
     const auto level = parse_log_level(config_.log.level);
     if (level.ok()) (void)set_log({level.value(), config_.log.format == "json", config_.log.file}).ok();

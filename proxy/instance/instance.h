@@ -99,6 +99,7 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   int64_t started_ms_;
   std::map<uint64_t, replication::ReplicaHello> hellos_;  // sessions that sent REPLCONF and may become replicas
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<routing::Face> faces_;  // of the listeners, in the same order
   std::unique_ptr<replication::Relay> relay_;
   std::unique_ptr<routing::Plane> plane_;
   std::unique_ptr<Steering> steering_;

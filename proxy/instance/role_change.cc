@@ -59,15 +59,27 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
   co_return std::move(promoted);
 }
 
+Task<Result<Node*>> Steering::node_to_promote() {
+  const int64_t deadline = world_.clock.now_ms() + kLevelMs;
+  for (;;) {
+    Node* node = lead();
+    if (node == nullptr || node == upstream_.get()) {
+      co_return Error{Errc::refused, "there is no node behind this instance that could be promoted"};
+    }
+    if (node->heard_within(kLevelMs) && node->view().follows_us) co_return node;
+    if (!node->heard_within(kLevelMs) || node->duty() != Duty::follow || world_.clock.now_ms() > deadline) {
+      const std::string why = node->trouble().empty() ? "it does not follow this instance" : node->trouble();
+      co_return Error{Errc::refused, "the node " + node->name() + " cannot be promoted: " + why};
+    }
+    node->look_again();  // told to follow us a moment ago, it has not been heard since
+    co_await relay_.changed.wait_for(world_.clock, kStepMs);
+  }
+}
+
 Task<Result<void>> Steering::promote() {
-  Node* node = lead();
-  if (node == nullptr || node == upstream_.get()) {
-    co_return Error{Errc::refused, "there is no node behind this instance that could be promoted"};
-  }
-  if (!node->heard_within(kLevelMs) || !node->view().follows_us) {
-    co_return Error{Errc::refused, "the node " + node->name() + " cannot be promoted: " +
-                                       (node->trouble().empty() ? "it does not follow this instance" : node->trouble())};
-  }
+  auto found = co_await node_to_promote();
+  CO_RETURN_IF_ERROR(found);
+  Node* node = found.value();
   log_notice("instance", "REPLICAOF NO ONE: promoting {}", node->name());
   feed_plane();  // no primary: writes are held
   relay_.unfollow();

@@ -75,6 +75,8 @@ class Steering final : public Node::Owner {
   void become_replica(const Address& master);
   Task<Result<void>> promote();
   Task<Result<void>> bring_level(Node& node);
+  /// The lead node, once it is known to follow us. Errc::refused.
+  Task<Result<Node*>> node_to_promote();
   Task<Result<void>> wait_for_takeover(Node& node);
 
   World& world_;

@@ -37,6 +37,10 @@ void Relay::follow(Address upstream, Credentials credentials) {
   upstream_->start();
 }
 
+void Relay::set_credentials(Credentials credentials) {
+  if (upstream_ != nullptr) upstream_->set_credentials(std::move(credentials));
+}
+
 void Relay::unfollow() {
   if (upstream_ == nullptr) return;
   upstream_.reset();

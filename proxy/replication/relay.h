@@ -81,6 +81,8 @@ class Relay : private UpstreamLink::Owner,
 
   /// (Re)targets. The current link is dropped, the history is kept and offered to the new upstream.
   void follow(Address upstream, Credentials credentials);
+  /// What the upstream is told from the next connection on.
+  void set_credentials(Credentials credentials);
   /// Drops the upstream link; history, backlog and replicas stay.
   void unfollow();
   /// Drops the upstream connection; it is made again at once (CLIENT KILL TYPE master). False: there was none.

@@ -55,6 +55,8 @@ class UpstreamLink {
 
   const Address& address() const { return address_; }
   const Credentials& credentials() const { return credentials_; }
+  /// From the next connection on.
+  void set_credentials(Credentials credentials) { credentials_ = std::move(credentials); }
   State state() const { return state_; }
   /// As in ROLE.
   static const char* name(State state);
@@ -95,7 +97,7 @@ class UpstreamLink {
   Stream& stream_;
   Owner& owner_;
   const Address address_;
-  const Credentials credentials_;
+  Credentials credentials_;
   const std::string tag_;
 
   State state_ = State::connect;

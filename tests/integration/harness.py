@@ -204,6 +204,7 @@ class Server(Process):
         if self.version >= (7, 0, 0):
             self.options["enable-debug-command"] = "yes"
         self.options.update({key.replace("_", "-"): value for key, value in options.items()})
+        self.port = int(self.options["port"])
         self.password = self.options.get("requirepass")
 
     def command(self):
@@ -220,6 +221,10 @@ class Server(Process):
     def digest(self):
         return self("DEBUG", "DIGEST")
 
+    def save(self):
+        """SAVE, after a background save that may be running."""
+        wait_for(lambda: self("SAVE") == "OK", 10, f"{self.name} to save")
+
     def replicaof(self, other):
         """Follows a Process, a port, or nobody (None)."""
         port = getattr(other, "port", other)
@@ -232,6 +237,10 @@ class Server(Process):
         return sum(int(line.split(",")[0].split("=")[1]) for line in counted)
 
 
+def first_of(value):
+    return value[0] if isinstance(value, list) else value
+
+
 class Instance(Process):
     """A sidestream process. `config` is the configuration as a dict; JSON is YAML."""
 
@@ -242,6 +251,7 @@ class Instance(Process):
         self.config = {"listen": self.address, "admin": f"{HOST}:{self.admin_port}", "dir": str(self.dir / "data"),
                        "log": {"level": "debug", "file": str(self.log)}}
         self.config.update(config)
+        self.port = int(first_of(self.config["listen"]).rsplit(":", 1)[1])
         self.password = self.config.get("requirepass")
 
     def command(self):

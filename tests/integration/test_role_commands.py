@@ -182,7 +182,7 @@ def test_wait_counts_what_has_really_applied(lab, binary):
         assert client("WAIT", 1, 5000) == 1
         second.resume()
         assert client("WAIT", 2, 10000) == 2
-        assert client.pipeline([("MULTI",), ("WAIT", 2, 100), ("EXEC",)])[-1] == [2]
+        assert client.pipeline([("MULTI",), ("WAIT", 2, 2000), ("EXEC",)])[-1] == [2]
         assert client("WAIT", 99, 1000) == 2
     with instance.client() as idle:
         assert idle("WAIT", 2, 5000) == 2, "nothing written: everybody has it"

@@ -58,7 +58,8 @@ def attached(primary, names, faces):
         info = primary.info()
         slaves = [info[key] for key in sorted(info) if re.fullmatch(r"slave\d+", key)]
         online = [s for s in slaves if "state=online" in s and any(f"port={p}," in s for p in ports)]
-        return len(online) == len(names) == len(slaves)
+        # Connections that only fetch a snapshot are counted as well, while they last.
+        return len(online) == len(names) == len(slaves) == int(info["connected_slaves"])
     wait_for(check, 20, f"replicas {names} online at {primary.name}")
     for name in names:
         faces[name].wait_link(20)
