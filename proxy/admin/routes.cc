@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config/options.h"
+#include "proxy/admin/metrics.h"
 #include "proxy/admin/status.h"
 
 namespace sidestream::admin {
@@ -49,6 +50,12 @@ HttpReply ready(Group& group, const HttpRequest& request) {
 
 HttpReply status(Group& group, const HttpRequest&) { return json(status_json(group) + "\n"); }
 
+HttpReply metrics(Group& group, const HttpRequest&) {
+  HttpReply reply = text(metrics_text(group));
+  reply.type = "text/plain; version=0.0.4; charset=utf-8";
+  return reply;
+}
+
 HttpReply configuration(Group& group, const HttpRequest&) {
   nlohmann::json all = nlohmann::json::object();
   for (const Option& option : options()) {
@@ -70,17 +77,25 @@ struct Entry {
   Answer answer;
 };
 
-constexpr std::array<Entry, 7> kRoutes{{{"GET", "/livez", live},
+constexpr std::array<Entry, 8> kRoutes{{{"GET", "/livez", live},
                                         {"GET", "/readyz", ready},
                                         {"GET", "/startupz", started},
                                         {"GET", "/healthz", live},
+                                        {"GET", "/metrics", metrics},
                                         {"GET", "/api/v1/status", status},
                                         {"GET", "/api/v1/config", configuration},
                                         {"POST", "/api/v1/drain", drain}}};
 
+std::string paths() {
+  std::string known;
+  for (const Entry& entry : kRoutes) known += std::string(entry.method) + " " + std::string(entry.path) + "\n";
+  return known;
+}
+
 }  // namespace
 
 HttpReply route(Group& group, const HttpRequest& request) {
+  if (request.path == "/" && request.method == "GET") return text("sidestream " SIDESTREAM_VERSION "\n\n" + paths());
   for (const Entry& entry : kRoutes) {
     if (entry.path != request.path) continue;
     if (entry.method == request.method) return entry.answer(group, request);
@@ -88,9 +103,7 @@ HttpReply route(Group& group, const HttpRequest& request) {
     reply.allow = entry.method;
     return reply;
   }
-  std::string known = "no such path; there are:\n";
-  for (const Entry& entry : kRoutes) known += "  " + std::string(entry.method) + " " + std::string(entry.path) + "\n";
-  return text(known, 404);
+  return text("no such path; there are:\n" + paths(), 404);
 }
 
 }  // namespace sidestream::admin

@@ -1,0 +1,98 @@
+// metrics.cc: one table of plain numbers, and the families that have labels. A registry of prometheus-cpp lives for one scrape.
+#include "proxy/admin/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <string>
+
+namespace sidestream::admin {
+namespace {
+
+using Labels = std::map<std::string, std::string>;
+
+class Scrape {
+ public:
+  void gauge(const std::string& name, const std::string& help, double value, const Labels& labels = {}) {
+    prometheus::BuildGauge().Name("sidestream_" + name).Help(help).Register(registry_).Add(labels).Set(value);
+  }
+  template <class Number>
+  void counter(const std::string& name, const std::string& help, Number value, const Labels& labels = {}) {
+    auto& family = prometheus::BuildCounter().Name("sidestream_" + name).Help(help).Register(registry_);
+    family.Add(labels).Increment(static_cast<double>(value));
+  }
+  std::string text() const { return prometheus::TextSerializer().Serialize(registry_.Collect()); }
+
+ private:
+  prometheus::Registry registry_{prometheus::Registry::InsertBehavior::Merge};
+};
+
+void add_replication(Scrape& scrape, Group& group) {
+  const auto& relay = group.relay();
+  const auto& counters = relay.counters();
+  const auto upstream = relay.upstream();
+  scrape.gauge("upstream_link_up", "1 while the stream of the upstream arrives.", upstream.state == "connected" ? 1 : 0);
+  scrape.gauge("primary_offset_bytes", "Last byte of the history that was received.",
+               static_cast<double>(relay.offset().value));
+  scrape.gauge("backlog_size_bytes", "Configured history in memory.", static_cast<double>(group.config().repl_backlog_size));
+  scrape.gauge("backlog_used_bytes", "History held.", static_cast<double>(relay.backlog_range().histlen));
+  scrape.gauge("backlog_first_offset_bytes", "First byte held.", static_cast<double>(relay.backlog_range().first_byte));
+  const std::string help = "Resyncs, of replicas by us and of us by the upstream.";
+  scrape.counter("sync_total", help, counters.full_syncs, {{"side", "downstream"}, {"kind", "full"}});
+  scrape.counter("sync_total", help, counters.partial_syncs, {{"side", "downstream"}, {"kind", "partial"}});
+  scrape.counter("sync_total", help, counters.upstream_full_syncs, {{"side", "upstream"}, {"kind", "full"}});
+  scrape.counter("sync_total", help, counters.upstream_partial_syncs, {{"side", "upstream"}, {"kind", "partial"}});
+  scrape.counter("snapshot_sources_total", "Snapshots fetched from a server.", counters.snapshots_fetched);
+  scrape.counter("snapshot_shares_total", "Replicas served from a snapshot fetched for another.", counters.snapshots_shared);
+}
+
+void add_nodes(Scrape& scrape, Group& group) {
+  for (const NodeFacts& node : group.nodes()) {
+    const Labels labels = {{"node", node.address}};
+    scrape.gauge("node_up", "1 while the node is where the plan wants it.", node.state == "online" ? 1 : 0, labels);
+    scrape.gauge("node_is_primary", "1 for the primary.", node.is_primary ? 1 : 0, labels);
+    scrape.gauge("replica_lag_bytes", "Bytes the node is behind.", static_cast<double>(node.lag_bytes), labels);
+    scrape.gauge("replica_lag_seconds", "Time the node is behind.", static_cast<double>(node.lag_ms) / 1000, labels);
+    scrape.counter("node_reads_total", "Reads the node was asked.", node.reads, labels);
+    scrape.counter("node_writes_total", "Writes the node was asked.", node.writes, labels);
+  }
+}
+
+void add_clients(Scrape& scrape, Group& group) {
+  const auto clients = group.plane().clients();
+  const auto& counters = group.plane().counters();
+  scrape.gauge("client_connections", "Clients connected.", static_cast<double>(clients.connected));
+  scrape.counter("client_connections_total", "Clients accepted.", clients.accepted);
+  scrape.counter("client_connections_rejected_total", "Clients refused at maxclients.", clients.rejected);
+  const std::string help = "Commands routed, by who was asked.";
+  scrape.counter("commands_total", help, counters.reads_replica, {{"route", "replica"}, {"class", "read"}});
+  scrape.counter("commands_total", help, counters.reads_primary, {{"route", "primary"}, {"class", "read"}});
+  scrape.counter("commands_total", help, counters.writes, {{"route", "primary"}, {"class", "write"}});
+  scrape.counter("held_writes_total", "Writes that had to wait for a primary.", counters.held_writes);
+  scrape.counter("retried_reads_total", "Reads answered by another server than the first one asked.", counters.retried_reads);
+  scrape.counter("unknown_outcomes_total", "Writes whose connection broke before the reply.", counters.unknown_outcomes);
+  for (size_t i = 0; i < counters.by_reason.size(); ++i) {
+    const auto reason = static_cast<routing::Reason>(i);
+    scrape.counter("route_decisions_total", "Why commands went where they went.", counters.by_reason[i],
+                   {{"reason", std::string(routing::reason_text(reason))}});
+  }
+}
+
+}  // namespace
+
+std::string metrics_text(Group& group) {
+  Scrape scrape;
+  scrape.gauge("build_info", "Always 1.", 1, {{"version", SIDESTREAM_VERSION}});
+  scrape.gauge("ready", "As /readyz.", group.readiness().ready ? 1 : 0);
+  scrape.gauge("is_primary", "1 while the instance presents itself as a primary.", group.is_primary() ? 1 : 0);
+  scrape.gauge("uptime_seconds", "Since the start.",
+               static_cast<double>(group.world().clock.now_ms() - group.started_at_ms()) / 1000);
+  add_replication(scrape, group);
+  add_nodes(scrape, group);
+  add_clients(scrape, group);
+  return scrape.text();
+}
+
+}  // namespace sidestream::admin
