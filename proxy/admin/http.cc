@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kConnectionsMax = 64;
 constexpr int64_t kIdleMs = 10'000;
+constexpr int64_t kRefusedMs = 1000;
 constexpr size_t kHeaderBytesMax = 8 * 1024;
 constexpr uint64_t kBodyBytesMax = 64 * 1024;
 
@@ -60,6 +61,11 @@ struct Exchange {
         of(p).body_bytes += n;
         return of(p).body_bytes > kBodyBytesMax ? 1 : 0;
       };
+      made.on_headers_complete = [](http_parser* p) {
+        of(p).header_bytes = 0;
+        of(p).in_headers = false;
+        return 0;
+      };
       made.on_message_complete = [](http_parser* p) {
         of(p).complete = true;
         http_parser_pause(p, 1);
@@ -70,18 +76,24 @@ struct Exchange {
     return kSettings;
   }
 
-  /// Parses from the front of `bytes`, at most one request; false when it is malformed.
-  bool feed(std::string& bytes) {
+  /// Parses from the front of `bytes`, at most one request. 0, or the status that refuses it.
+  int feed(std::string& bytes) {
     const size_t used = http_parser_execute(&parser, &settings(), bytes.data(), bytes.size());
     bytes.erase(0, used);
-    header_bytes = complete ? 0 : header_bytes + used;
-    if (!complete) return HTTP_PARSER_ERRNO(&parser) == HPE_OK && header_bytes <= kHeaderBytesMax + kBodyBytesMax;
+    if (body_bytes > kBodyBytesMax) return 413;
+    if (in_headers && (header_bytes += used) > kHeaderBytesMax) return 431;
+    if (!complete) return HTTP_PARSER_ERRNO(&parser) == HPE_OK ? 0 : 400;
     http_parser_pause(&parser, 0);
     request.method = http_method_str(static_cast<http_method>(parser.method));
     const size_t mark = url.find('?');
     request.path = url.substr(0, mark);
     request.query = mark == std::string::npos ? "" : url.substr(mark + 1);
-    return true;
+    return 0;
+  }
+  void next() {
+    complete = false;
+    in_headers = true;
+    body_bytes = 0;
   }
 
   http_parser parser{};
@@ -89,6 +101,7 @@ struct Exchange {
   std::string url;
   size_t header_bytes = 0;
   uint64_t body_bytes = 0;
+  bool in_headers = true;
   bool complete = false;
 };
 
@@ -120,6 +133,17 @@ Task<void> HttpServer::bounded(std::unique_ptr<ByteStream> stream) {
 
 namespace {
 Task<Result<size_t>> read_some(ByteStream& stream, std::span<char> into) { co_return co_await stream.read(into); }
+
+/// Reads on a little: a socket that is closed with unread bytes is reset, and takes our last words with it.
+Task<Result<void>> let_finish(ByteStream& stream) {
+  std::array<char, 4096> chunk;
+  stream.close_write();
+  for (;;) {
+    auto n = co_await stream.read(chunk);
+    CO_RETURN_IF_ERROR(n);
+    if (n.value() == 0) co_return Result<void>();
+  }
+}
 }  // namespace
 
 Task<void> HttpServer::converse(std::unique_ptr<ByteStream> stream) {
@@ -127,10 +151,13 @@ Task<void> HttpServer::converse(std::unique_ptr<ByteStream> stream) {
   std::array<char, 4096> chunk;
   std::string bytes;
   for (;;) {
-    if (!exchange.feed(bytes)) {
+    const int refused = exchange.feed(bytes);
+    if (refused != 0) {
       HttpReply bad;
-      bad.status = exchange.body_bytes > kBodyBytesMax ? 413 : 400;
+      bad.status = refused;
       stream->write(render(bad, false, false));
+      auto ending = let_finish(*stream);
+      co_await with_timeout(world_.clock, kRefusedMs, "http", std::move(ending));
       co_return;
     }
     if (exchange.complete) {
@@ -138,8 +165,7 @@ Task<void> HttpServer::converse(std::unique_ptr<ByteStream> stream) {
       const bool head = exchange.request.method == "HEAD";
       if (head) exchange.request.method = "GET";
       stream->write(render(route_(exchange.request), keep_alive, head));
-      exchange.complete = false;
-      exchange.body_bytes = 0;
+      exchange.next();
       auto sent = co_await stream->drained();
       if (!keep_alive || !sent.ok()) co_return;
       if (!bytes.empty()) continue;

@@ -278,11 +278,6 @@ void Instance::drain() {
   tasks_.add(drain_clients());
 }
 
-void Instance::drain_then(std::function<void()> done) {
-  drained_ = std::move(done);
-  drain();
-}
-
 Task<void> Instance::drain_clients() {
   const int64_t deadline = world_.clock.now_ms() + kDrainMs;
   while (plane_->clients().connected > 0 && world_.clock.now_ms() < deadline) co_await world_.clock.sleep(10);

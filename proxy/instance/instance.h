@@ -36,8 +36,10 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   Result<void> bind();
   /// Begins, after bind(). Errc::io when `dir` cannot be used.
   Task<Result<void>> start();
-  /// Stops accepting, lets clients finish, then calls `done`.
-  void drain_then(std::function<void()> done);
+  /// What to do when a drain, whoever asked for it, is over.
+  void when_drained(std::function<void()> done) { drained_ = std::move(done); }
+  /// Stops accepting and lets clients finish.
+  void drain() override;
 
   /// Where clients connect, as bound (port 0 was replaced).
   const Address& node_address() const { return listeners_.front()->address(); }
@@ -83,7 +85,6 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   void request_acks() override;
   void option_changed(std::string_view name) override;
   Task<Result<void>> save_state() override;
-  void drain() override;
 
   Result<void> listen_on(const Address& address, routing::Face face);
   Task<void> accept_loop(Listener& listener, routing::Face face);

@@ -65,8 +65,9 @@ int run(CommandLine line) {
   const auto finish = [&] {
     if (asked_before) return world.stop();
     asked_before = true;
-    instance.drain_then([&] { world.stop(); });
+    instance.drain();
   };
+  instance.when_drained([&] { world.stop(); });
   world.on_signal(SIGTERM, finish);
   world.on_signal(SIGINT, finish);
   world.on_signal(SIGUSR1, [] {

@@ -1,0 +1,97 @@
+"""The admin address: probes, status, metrics, and what it does with requests that are none."""
+
+import http.client
+import json
+import re
+import socket
+
+from harness import HOST, wait_for
+
+
+def ask(instance, path, method="GET"):
+    connection = http.client.HTTPConnection(HOST, instance.admin_port, timeout=5)
+    connection.request(method, path)
+    reply = connection.getresponse()
+    return reply.status, reply.headers, reply.read().decode()
+
+
+def exchange(instance, data):
+    with socket.create_connection((HOST, instance.admin_port), timeout=5) as connection:
+        connection.sendall(data)
+        received = b""
+        while True:
+            piece = connection.recv(65536)
+            if not piece:
+                return received
+            received += piece
+
+
+def test_probes_say_what_they_mean(lab, binary):
+    primary = lab.server()
+    instance = lab.instance([primary])
+    for path in ("/livez", "/startupz"):
+        assert ask(instance, path)[0] == 200
+    wait_for(lambda: ask(instance, "/readyz")[0] == 200, 10, "readiness")
+    primary.pause()
+    wait_for(lambda: ask(instance, "/readyz")[0] == 503, 10, "unready while the node is frozen")
+    assert "does not answer" in ask(instance, "/readyz")[2]
+    assert ask(instance, "/livez")[0] == 200, "a dead node is no reason to kill the instance"
+    primary.resume()
+    wait_for(lambda: ask(instance, "/readyz?verbose")[2].startswith("[+]"), 10, "readiness again")
+
+
+def test_status_has_the_fields_of_the_contract(lab, binary):
+    primary, replica = lab.servers(2)
+    instance = lab.instance([primary, replica])
+    status = json.loads(ask(instance, "/api/v1/status")[2])
+    assert {"version", "role", "state", "ready", "replid", "replid2", "offset", "second_offset", "backlog", "upstream",
+            "nodes", "replicas", "counters", "clients"} <= set(status)
+    assert {"first", "histlen", "memory_bytes", "disk_bytes"} <= set(status["backlog"])
+    assert {"address", "state", "offset", "last_io_ms", "snapshot"} <= set(status["upstream"])
+    assert {"address", "role", "state", "offset", "lag_bytes", "lag_ms", "reads", "writes"} <= set(status["nodes"][0])
+    assert {"full_syncs", "partial_syncs", "snapshots_fetched", "snapshots_shared", "upstream_full_syncs",
+            "upstream_partial_syncs", "reads_replica", "reads_primary", "writes", "held_writes", "failovers",
+            "lost_writes"} <= set(status["counters"])
+    assert json.loads(instance.client()("SIDESTREAM", "STATUS"))["replid"] == status["replid"]
+
+
+def test_metrics_are_well_formed_and_move(lab, binary):
+    primary = lab.server()
+    instance = lab.instance([primary])
+    client = instance.client()
+    for _ in range(7):
+        client("SET", "k", "v")
+    text = ask(instance, "/metrics")[2]
+    for line in text.splitlines():
+        assert re.fullmatch(r"# (HELP|TYPE) sidestream_\w+ .+|sidestream_\w+(\{.*\})? [-+.eE0-9]+", line), line
+    assert 'sidestream_commands_total{class="write",route="primary"} 7' in text
+    assert "sidestream_upstream_link_up 1" in text
+
+
+def test_requests_that_are_wrong(lab, binary):
+    instance = lab.instance([lab.server()])
+    assert ask(instance, "/nothing")[0] == 404
+    status, headers, _ = ask(instance, "/api/v1/drain")
+    assert (status, headers["Allow"]) == (405, "POST")
+    assert exchange(instance, b"\x16\x03\x01 this is not HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert exchange(instance, b"GET /livez HTTP/1.1\r\nX: " + b"y" * 200_000).startswith(b"HTTP/1.1 431")
+    two = exchange(instance, b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\nHEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert two.count(b"HTTP/1.1 200 OK") == 2 and two.count(b"ok\n") == 1, "two requests in one segment, HEAD without body"
+    assert ask(instance, "/livez")[0] == 200
+
+
+def test_secrets_are_not_shown(lab, binary):
+    primary = lab.server()
+    instance = lab.instance([primary], requirepass="hidden-word")
+    for path in ("/api/v1/config", "/api/v1/status", "/metrics"):
+        assert "hidden-word" not in ask(instance, path)[2]
+    assert "hidden-word" not in instance.log_text()
+
+
+def test_drain_ends_the_process_well(lab, binary):
+    instance = lab.instance([lab.server()])
+    client = instance.client()
+    client("SET", "k", "v")
+    assert ask(instance, "/api/v1/drain", "POST")[0] == 202
+    wait_for(lambda: not instance.alive(), 15, "the end of a drained instance")
+    assert instance.process.returncode == 0
