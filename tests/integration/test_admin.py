@@ -76,7 +76,8 @@ def test_requests_that_are_wrong(lab, binary):
     assert exchange(instance, b"\x16\x03\x01 this is not HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert exchange(instance, b"GET /livez HTTP/1.1\r\nX: " + b"y" * 200_000).startswith(b"HTTP/1.1 431")
     two = exchange(instance, b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\nHEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n")
-    assert two.count(b"HTTP/1.1 200 OK") == 2 and two.count(b"ok\n") == 1, "two requests in one segment, HEAD without body"
+    assert two.count(b"HTTP/1.1 200 OK") == 2, "two requests in one segment"
+    assert two.count(b"ok\n") == 1, "HEAD has no body"
     assert ask(instance, "/livez")[0] == 200
 
 

@@ -68,22 +68,33 @@ def test_any_byte_of_the_backlog_can_be_asked_for(lab, primary):
 
 
 def test_a_write_larger_than_the_backlog(lab, primary):
+    """Everybody ends with it, by a new full sync if need be; what came before it cannot be continued any more."""
     instance = lab.instance([primary], repl_backlog_size="1mb")
-    replica, stock = FakeReplica(instance.port, 7777, timeout=30), lab.server()
-    replica.full_sync()
+    stock = lab.server()
     stock.replicaof(instance)
     stock.wait_link()
-    old = replica.offset
+    old = FakeReplica(instance.port, 7777, timeout=30)
+    old.full_sync()
+    old.close()
     value = os.urandom(6 << 20)
     instance("SET", "huge", value)
-    replica.wait_offset(primary.offset(), timeout=30)
-    assert value in bytes(replica.stream)
-    wait_for(lambda: stock("STRLEN", "huge") == len(value), 20, "the stock replica to have it")
-    replica.close()
-    for server in (stock,):
-        wait_for(server.link_up, 10, "the stock replica's link")
+    wait_for(lambda: stock("STRLEN", "huge") == len(value) and stock.link_up(), 20, "the stock replica to have it")
     again = FakeReplica(instance.port, 7778, timeout=30)
-    assert again.psync(replica.replid, old + 1).startswith(b"+FULLRESYNC"), "these bytes are gone"
+    assert again.psync(old.replid, old.start + 1).startswith(b"+FULLRESYNC"), "these bytes are gone"
+    instance("SET", "small", "x")
+    wait_converged_data(primary, stock)
+
+
+def test_a_write_within_the_backlog_costs_no_full_sync(lab, primary):
+    instance = lab.instance([primary], repl_backlog_size="32mb")
+    replica = FakeReplica(instance.port, 7777, timeout=30)
+    replica.full_sync()
+    values = [os.urandom(6 << 20) for _ in range(3)]
+    for value in values:
+        instance("SET", "huge", value)
+    replica.wait_offset(primary.offset(), timeout=30)
+    assert all(value in bytes(replica.stream) for value in values)
+    assert instance.counters()["full_syncs"] == 1
 
 
 def resident_bytes(process):
