@@ -32,7 +32,9 @@ class Block {
 class BlockRef {
  public:
   BlockRef() = default;
-  explicit BlockRef(Block* block) : block_(block) { if (block_ != nullptr) ++block_->refs_; }
+  explicit BlockRef(Block* block) : block_(block) {
+    if (block_ != nullptr) ++block_->refs_;
+  }
   BlockRef(const BlockRef& other) : BlockRef(other.block_) {}
   BlockRef(BlockRef&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
   BlockRef& operator=(BlockRef other) noexcept {

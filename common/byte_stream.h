@@ -27,12 +27,20 @@ class ByteStream;
 struct ReadOp {
   std::span<char> into;
   Resumption resumption;
-  size_t bytes = 0;   // valid when done without error; 0 is the end of the stream
+  size_t bytes = 0;  // valid when done without error; 0 is the end of the stream
   bool failed = false;
   Error error;
   bool done = false;
-  void finish(size_t n) { bytes = n; done = true; resumption.post(); }
-  void fail(Error e) { error = std::move(e); failed = done = true; resumption.post(); }
+  void finish(size_t n) {
+    bytes = n;
+    done = true;
+    resumption.post();
+  }
+  void fail(Error e) {
+    error = std::move(e);
+    failed = done = true;
+    resumption.post();
+  }
 };
 
 /// One wait for the write queue to fall; lives in the awaiter.
@@ -78,7 +86,9 @@ struct ByteStream::Read {
   Read(ByteStream& owner, std::span<char> into) : stream(owner) { op.into = into; }
   Read(const Read&) = delete;
   Read& operator=(const Read&) = delete;
-  ~Read() { if (started && !op.done) stream.cancel_read(op); }
+  ~Read() {
+    if (started && !op.done) stream.cancel_read(op);
+  }
   ByteStream& stream;
   ReadOp op;
   bool started = false;
@@ -98,7 +108,9 @@ struct ByteStream::Drained {
   Drained(ByteStream& owner, size_t below) : stream(owner) { op.below = below; }
   Drained(const Drained&) = delete;
   Drained& operator=(const Drained&) = delete;
-  ~Drained() { if (started) stream.cancel_drain(op); }
+  ~Drained() {
+    if (started) stream.cancel_drain(op);
+  }
   ByteStream& stream;
   DrainOp op;
   bool started = false;

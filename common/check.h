@@ -8,8 +8,7 @@ namespace sidestream {
 
 }  // namespace sidestream
 
-#define CHECK(condition) \
-  ((condition) ? (void)0 : ::sidestream::check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition) ((condition) ? (void)0 : ::sidestream::check_failed(#condition, __FILE__, __LINE__))
 
 #ifdef NDEBUG
 #define DCHECK(condition) ((void)0)

@@ -1,5 +1,5 @@
-// log.h: one line per event, on standard error or in a file, as text or JSON. A line has a level, the tag of its link, session or part,
-// and words. State moves read `handshake -> snapshot`. Keys, values and secrets never reach a line.
+// log.h: one line per event, on standard error or in a file, as text or JSON. A line has a level, the tag of its link,
+// session or part, and words. State moves read `handshake -> snapshot`. Keys, values and secrets never reach a line.
 #pragma once
 
 #include <fmt/core.h>
@@ -32,10 +32,10 @@ template <class... Args>
 void log_at(LogLevel level, std::string_view tag, fmt::format_string<Args...> format, Args&&... args) {
   if (log_enabled(level)) log_line(level, tag, fmt::format(format, std::forward<Args>(args)...));
 }
-#define SIDESTREAM_LOG(name)                                                                 \
-  template <class... Args>                                                                   \
+#define SIDESTREAM_LOG(name)                                                                  \
+  template <class... Args>                                                                    \
   void log_##name(std::string_view tag, fmt::format_string<Args...> format, Args&&... args) { \
-    log_at(LogLevel::name, tag, format, std::forward<Args>(args)...);                        \
+    log_at(LogLevel::name, tag, format, std::forward<Args>(args)...);                         \
   }
 SIDESTREAM_LOG(debug)
 SIDESTREAM_LOG(verbose)

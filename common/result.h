@@ -16,13 +16,13 @@ namespace sidestream {
 
 /// What the caller can do about it, not where it came from.
 enum class Errc {
-  closed,     ///< the other side went away
-  timed_out,  ///< no answer within the bound
-  refused,    ///< the other side said no, `detail` holds its words
-  protocol,   ///< the other side sent what it must not
-  over_limit, ///< a bound of ours was reached
-  config,     ///< the user must change something
-  io,         ///< disk, address or another resource of the machine
+  closed,      ///< the other side went away
+  timed_out,   ///< no answer within the bound
+  refused,     ///< the other side said no, `detail` holds its words
+  protocol,    ///< the other side sent what it must not
+  over_limit,  ///< a bound of ours was reached
+  config,      ///< the user must change something
+  io,          ///< disk, address or another resource of the machine
 };
 
 struct Error {
@@ -33,15 +33,30 @@ struct Error {
 template <class T = void>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return state_.index() == 0; }
-  T& value() & { CHECK(ok()); return *std::get_if<0>(&state_); }
-  const T& value() const& { CHECK(ok()); return *std::get_if<0>(&state_); }
-  T&& value() && { CHECK(ok()); return std::move(*std::get_if<0>(&state_)); }
-  const Error& error() const& { CHECK(!ok()); return *std::get_if<1>(&state_); }
-  Error&& error() && { CHECK(!ok()); return std::move(*std::get_if<1>(&state_)); }
+  T& value() & {
+    CHECK(ok());
+    return *std::get_if<0>(&state_);
+  }
+  const T& value() const& {
+    CHECK(ok());
+    return *std::get_if<0>(&state_);
+  }
+  T&& value() && {
+    CHECK(ok());
+    return std::move(*std::get_if<0>(&state_));
+  }
+  const Error& error() const& {
+    CHECK(!ok());
+    return *std::get_if<1>(&state_);
+  }
+  Error&& error() && {
+    CHECK(!ok());
+    return std::move(*std::get_if<1>(&state_));
+  }
 
  private:
   std::variant<T, Error> state_;
@@ -54,8 +69,14 @@ class [[nodiscard]] Result<void> {
   Result(Error error) : error_(std::move(error)), ok_(false) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return ok_; }
-  const Error& error() const& { CHECK(!ok_); return error_; }
-  Error&& error() && { CHECK(!ok_); return std::move(error_); }
+  const Error& error() const& {
+    CHECK(!ok_);
+    return error_;
+  }
+  Error&& error() && {
+    CHECK(!ok_);
+    return std::move(error_);
+  }
 
  private:
   Error error_;

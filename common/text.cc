@@ -51,13 +51,13 @@ std::optional<int64_t> parse_bytes(std::string_view text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const std::string unit = to_lower(text.substr(digits));
   static constexpr std::array<std::pair<std::string_view, int64_t>, 8> kUnits{{{"", 1},
-                                                                             {"b", 1},
-                                                                             {"k", 1000},
-                                                                             {"kb", 1024},
-                                                                             {"m", 1000 * 1000},
-                                                                             {"mb", 1024 * 1024},
-                                                                             {"g", 1000LL * 1000 * 1000},
-                                                                             {"gb", 1024LL * 1024 * 1024}}};
+                                                                               {"b", 1},
+                                                                               {"k", 1000},
+                                                                               {"kb", 1024},
+                                                                               {"m", 1000 * 1000},
+                                                                               {"mb", 1024 * 1024},
+                                                                               {"g", 1000LL * 1000 * 1000},
+                                                                               {"gb", 1024LL * 1024 * 1024}}};
   for (const auto& [name, factor] : kUnits) {
     if (unit == name) return scaled(text.substr(0, digits), factor);
   }

@@ -95,7 +95,7 @@ int64_t make_path(const std::string& path) {
     if (::mkdir(path.substr(0, end).c_str(), 0700) != 0 && errno != EEXIST) return -errno;
     if (end == std::string::npos) break;
   }
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return -errno;
   return S_ISDIR(status.st_mode) ? 0 : -ENOTDIR;
 }

@@ -99,7 +99,10 @@ class Linger {
 class UvStream final : public ByteStream {
  public:
   UvStream(uv_loop_t& loop, int fd)
-      : loop_(loop), fd_(fd), peer_(end_of(fd, ::getpeername)), local_(end_of(fd, ::getsockname)),
+      : loop_(loop),
+        fd_(fd),
+        peer_(end_of(fd, ::getpeername)),
+        local_(end_of(fd, ::getsockname)),
         poll_(std::make_unique<UvPoll>(loop, fd, [this](int events) { on_ready(events); })) {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

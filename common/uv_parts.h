@@ -35,8 +35,8 @@ class UvPoll {
   int events_ = 0;
 };
 
-/// Runs `job` on libuv's thread pool and waits for its result. Cancelling the wait leaves the job to finish alone: it must own
-/// all it touches.
+/// Runs `job` on libuv's thread pool and waits for its result. Cancelling the wait leaves the job to finish alone: it
+/// must own all it touches.
 class UvJob {
  public:
   UvJob(uv_loop_t& loop, std::function<int64_t()> job);

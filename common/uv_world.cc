@@ -112,8 +112,7 @@ class OsRandom final : public Random {
 };
 
 struct SignalWatch {
-  explicit SignalWatch(std::function<void()> action)
-      : node(*this), handler(std::move(action)) {}
+  explicit SignalWatch(std::function<void()> action) : node(*this), handler(std::move(action)) {}
   struct Node : ReadyNode {
     explicit Node(SignalWatch& owner)
         : ReadyNode([](ReadyNode& self) { static_cast<Node&>(self).watch.handler(); }), watch(owner) {}
@@ -127,8 +126,12 @@ struct SignalWatch {
 }  // namespace
 
 struct UvWorld::State {
-  State() : loop(make_loop()), clock(*loop), network(make_uv_network(*loop)), files(make_uv_files(*loop)),
-            world{clock, *network, *files, random} {
+  State()
+      : loop(make_loop()),
+        clock(*loop),
+        network(make_uv_network(*loop)),
+        files(make_uv_files(*loop)),
+        world{clock, *network, *files, random} {
     uv_prepare_init(loop.get(), &prepare);
     uv_check_init(loop.get(), &check);
     prepare.data = check.data = this;

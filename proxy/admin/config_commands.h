@@ -1,5 +1,5 @@
-// config_commands.h: CONFIG GET, SET, REWRITE, RESETSTAT. Names of the option table are ours; everything else is the nodes':
-// GET asks the lead node, SET goes to all of them.
+// config_commands.h: CONFIG GET, SET, REWRITE, RESETSTAT. Names of the option table are ours; everything else is the
+// nodes': GET asks the lead node, SET goes to all of them.
 //
 // Failure modes: stock 7.0's error texts. A SET of several names checks ours before anything is changed.
 #pragma once

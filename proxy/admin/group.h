@@ -1,5 +1,5 @@
-// group.h: what the admin room may ask of the instance, and what it may have it do. The instance implements it; commands,
-// HTTP and status are written against it.
+// group.h: what the admin room may ask of the instance, and what it may have it do. The instance implements it;
+// commands, HTTP and status are written against it.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ namespace sidestream::admin {
 struct NodeFacts {
   std::string address;
   bool is_primary = false;
-  std::string state;        // online, syncing, loading, down, foreign, waiting
-  std::string trouble;      // why it is not online, in words; empty if it is
+  std::string state;    // online, syncing, loading, down, foreign, waiting
+  std::string trouble;  // why it is not online, in words; empty if it is
   ReplOffset offset;
   int64_t lag_bytes = 0;
   int64_t lag_ms = 0;
@@ -50,8 +50,8 @@ class Group {
   virtual replication::Relay& relay() = 0;
   virtual routing::Plane& plane() = 0;
   virtual const std::string& run_id() const = 0;
-  virtual int64_t started_at_ms() const = 0;     // of the monotonic clock
-  virtual int node_port() const = 0;             // the first address of `listen`, as bound
+  virtual int64_t started_at_ms() const = 0;  // of the monotonic clock
+  virtual int node_port() const = 0;          // the first address of `listen`, as bound
 
   /// Whether the instance presents itself as a primary.
   virtual bool is_primary() const = 0;

@@ -1,9 +1,10 @@
 // http.h: the small HTTP/1.1 server behind the admin address, on the same loop as everything else, so that an answer
 // from /livez is itself the proof that the loop turns.
 //
-// Happy path: a connection sends requests one after another, each goes to the route function, the reply follows, the connection
-// stays open. Failure modes: malformed input gets 400, too much of it 413 or 431, then close; a silent connection is closed
-// after kIdleMs; more than kConnectionsMax are closed at once. Bodies of requests are read and dropped: no route needs one.
+// Happy path: a connection sends requests one after another, each goes to the route function, the reply follows, the
+// connection stays open. Failure modes: malformed input gets 400, too much of it 413 or 431, then close; a silent
+// connection is closed after kIdleMs; more than kConnectionsMax are closed at once. Bodies of requests are read and
+// dropped: no route needs one.
 #pragma once
 
 #include <functional>

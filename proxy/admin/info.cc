@@ -19,8 +19,7 @@ void append_upstream_fields(std::string& out, const ReplicationFacts& facts) {
                  facts.master_port, up ? "up" : "down");
   fmt::format_to(to, "master_last_io_seconds_ago:{}\r\nmaster_sync_in_progress:{}\r\n", facts.last_io_s,
                  facts.sync_in_progress ? 1 : 0);
-  fmt::format_to(to, "slave_read_repl_offset:{}\r\nslave_repl_offset:{}\r\n", facts.read_offset,
-                 facts.applied_offset);
+  fmt::format_to(to, "slave_read_repl_offset:{}\r\nslave_repl_offset:{}\r\n", facts.read_offset, facts.applied_offset);
   if (facts.sync_in_progress) {
     const double percent = facts.sync_total_bytes > 0 ? 100.0 * static_cast<double>(facts.sync_read_bytes) /
                                                             static_cast<double>(facts.sync_total_bytes)

@@ -1,5 +1,5 @@
-// info.h: texts that describe the instance in stock's own words: INFO replication, ROLE, and the node's other INFO sections
-// with what is ours put in their place. Pure: facts in, text out.
+// info.h: texts that describe the instance in stock's own words: INFO replication, ROLE, and the node's other INFO
+// sections with what is ours put in their place. Pure: facts in, text out.
 //
 //   info    = section *( CRLF section )
 //   section = "# " Title CRLF *( name ":" value CRLF )
@@ -19,8 +19,8 @@ namespace sidestream::admin {
 struct ReplicaLine {
   std::string ip;
   int port = 0;
-  std::string state;  // wait_bgsave, send_bulk, online
-  int64_t offset = 0; // last acknowledged
+  std::string state;   // wait_bgsave, send_bulk, online
+  int64_t offset = 0;  // last acknowledged
   int64_t lag_s = 0;
 };
 
@@ -30,17 +30,17 @@ struct ReplicationFacts {
   // As a replica:
   std::string master_host;
   int master_port = 0;
-  std::string link_state = "connect";    // as in ROLE: connect, connecting, handshake, sync, connected
+  std::string link_state = "connect";  // as in ROLE: connect, connecting, handshake, sync, connected
   int64_t last_io_s = -1;
   bool sync_in_progress = false;
-  int64_t sync_total_bytes = 0;          // 0: not known (an EOF-marked payload)
+  int64_t sync_total_bytes = 0;  // 0: not known (an EOF-marked payload)
   int64_t sync_read_bytes = 0;
   int64_t link_down_since_s = -1;
-  int64_t read_offset = 0;               // received
-  int64_t applied_offset = 0;            // up to the last whole command
+  int64_t read_offset = 0;     // received
+  int64_t applied_offset = 0;  // up to the last whole command
   int64_t priority = 100;
   // Always:
-  int64_t connected_replicas = 0;        // connections in any state
+  int64_t connected_replicas = 0;  // connections in any state
   std::vector<ReplicaLine> replicas;
   std::string replid;
   std::string replid2;

@@ -51,14 +51,19 @@ constexpr std::string_view kHelp[] = {
 /// Refusals for what a proxy must not pass on.
 std::optional<std::string> refusal(std::string_view command) {
   if (command == "shutdown") {
-    return error("ERR SHUTDOWN is not passed on: stop this instance with SIGTERM (or SIDESTREAM DRAIN), and a node on its own port");
+    return error(
+        "ERR SHUTDOWN is not passed on: stop this instance with SIGTERM (or SIDESTREAM DRAIN), and a node on its own "
+        "port");
   }
   if (command == "failover") {
-    return error("ERR FAILOVER is not available in this version: promote with REPLICAOF NO ONE on the instance in front of the replica");
+    return error(
+        "ERR FAILOVER is not available in this version: promote with REPLICAOF NO ONE on the instance in front of the "
+        "replica");
   }
   if (command == "module") return error("ERR MODULE LOAD and UNLOAD are not passed on: use the node's own port");
   if (command == "waitaof") {
-    return error("ERR WAITAOF is not available through this instance: use WAIT, which counts replicas that applied the write");
+    return error(
+        "ERR WAITAOF is not available through this instance: use WAIT, which counts replicas that applied the write");
   }
   if (command == "readonly" || command == "readwrite" || command == "asking" || command == "cluster") {
     return error("ERR This instance has cluster support disabled");
@@ -80,9 +85,12 @@ std::string unknown_command(std::span<const std::string_view> args) {
 }  // namespace
 
 LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
-  commands_ = {{"info", &LocalCommands::info},           {"wait", &LocalCommands::wait},
-               {"role", &LocalCommands::role},           {"replicaof", &LocalCommands::replicaof},
-               {"slaveof", &LocalCommands::replicaof},   {"config", &LocalCommands::config},
+  commands_ = {{"info", &LocalCommands::info},
+               {"wait", &LocalCommands::wait},
+               {"role", &LocalCommands::role},
+               {"replicaof", &LocalCommands::replicaof},
+               {"slaveof", &LocalCommands::replicaof},
+               {"config", &LocalCommands::config},
                {"sidestream", &LocalCommands::sidestream}};
 }
 

@@ -1,7 +1,7 @@
 // local_commands.h: the commands that the instance answers itself, and nobody behind it ever sees as typed.
 //
-// Happy path: at_once() answers what memory knows; answer() the rest, which may ask nodes or wait. Failure modes: wrong arguments get
-// stock's words; what cannot be offered gets an error that says so and why.
+// Happy path: at_once() answers what memory knows; answer() the rest, which may ask nodes or wait. Failure modes: wrong
+// arguments get stock's words; what cannot be offered gets an error that says so and why.
 #pragma once
 
 #include <functional>

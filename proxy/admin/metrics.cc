@@ -1,4 +1,5 @@
-// metrics.cc: one table of plain numbers, and the families that have labels. A registry of prometheus-cpp lives for one scrape.
+// metrics.cc: one table of plain numbers, and the families that have labels. A registry of prometheus-cpp lives for one
+// scrape.
 #include "proxy/admin/metrics.h"
 
 #include <prometheus/counter.h>
@@ -33,10 +34,12 @@ void add_replication(Scrape& scrape, Group& group) {
   const auto& relay = group.relay();
   const auto& counters = relay.counters();
   const auto upstream = relay.upstream();
-  scrape.gauge("upstream_link_up", "1 while the stream of the upstream arrives.", upstream.state == "connected" ? 1 : 0);
+  scrape.gauge("upstream_link_up", "1 while the stream of the upstream arrives.",
+               upstream.state == "connected" ? 1 : 0);
   scrape.gauge("primary_offset_bytes", "Last byte of the history that was received.",
                static_cast<double>(relay.offset().value));
-  scrape.gauge("backlog_size_bytes", "Configured history in memory.", static_cast<double>(group.config().repl_backlog_size));
+  scrape.gauge("backlog_size_bytes", "Configured history in memory.",
+               static_cast<double>(group.config().repl_backlog_size));
   scrape.gauge("backlog_used_bytes", "History held.", static_cast<double>(relay.backlog_range().histlen));
   scrape.gauge("backlog_first_offset_bytes", "First byte held.", static_cast<double>(relay.backlog_range().first_byte));
   const std::string help = "Resyncs, of replicas by us and of us by the upstream.";
@@ -45,7 +48,8 @@ void add_replication(Scrape& scrape, Group& group) {
   scrape.counter("sync_total", help, counters.upstream_full_syncs, {{"side", "upstream"}, {"kind", "full"}});
   scrape.counter("sync_total", help, counters.upstream_partial_syncs, {{"side", "upstream"}, {"kind", "partial"}});
   scrape.counter("snapshot_sources_total", "Snapshots fetched from a server.", counters.snapshots_fetched);
-  scrape.counter("snapshot_shares_total", "Replicas served from a snapshot fetched for another.", counters.snapshots_shared);
+  scrape.counter("snapshot_shares_total", "Replicas served from a snapshot fetched for another.",
+                 counters.snapshots_shared);
 }
 
 void add_nodes(Scrape& scrape, Group& group) {
@@ -71,8 +75,10 @@ void add_clients(Scrape& scrape, Group& group) {
   scrape.counter("commands_total", help, counters.reads_primary, {{"route", "primary"}, {"class", "read"}});
   scrape.counter("commands_total", help, counters.writes, {{"route", "primary"}, {"class", "write"}});
   scrape.counter("held_writes_total", "Writes that had to wait for a primary.", counters.held_writes);
-  scrape.counter("retried_reads_total", "Reads answered by another server than the first one asked.", counters.retried_reads);
-  scrape.counter("unknown_outcomes_total", "Writes whose connection broke before the reply.", counters.unknown_outcomes);
+  scrape.counter("retried_reads_total", "Reads answered by another server than the first one asked.",
+                 counters.retried_reads);
+  scrape.counter("unknown_outcomes_total", "Writes whose connection broke before the reply.",
+                 counters.unknown_outcomes);
   for (size_t i = 0; i < counters.by_reason.size(); ++i) {
     const auto reason = static_cast<routing::Reason>(i);
     scrape.counter("route_decisions_total", "Why commands went where they went.", counters.by_reason[i],

@@ -1,6 +1,8 @@
-// routes.h: what is served at the admin address: probes, status, configuration, and the one thing that may be changed by HTTP, a drain.
+// routes.h: what is served at the admin address: probes, status, configuration, and the one thing that may be changed
+// by HTTP, a drain.
 //
-// Failure modes: an unknown path is 404, a wrong method 405 with Allow; what changes something is only for loopback peers.
+// Failure modes: an unknown path is 404, a wrong method 405 with Allow; what changes something is only for loopback
+// peers.
 #pragma once
 
 #include "proxy/admin/group.h"

@@ -147,8 +147,7 @@ std::string status_json(Group& group) {
       {"replicas", replicas},
       {"counters", counters_json(group)},
       {"routing", reasons_json(group.plane().counters())},
-      {"clients",
-       {{"connected", clients.connected}, {"accepted", clients.accepted}, {"rejected", clients.rejected}}}};
+      {"clients", {{"connected", clients.connected}, {"accepted", clients.accepted}, {"rejected", clients.rejected}}}};
   return status.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -181,8 +180,8 @@ std::string sidestream_section(Group& group) {
   size_t index = 0;
   for (const NodeFacts& node : group.nodes()) {
     fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,
-                   node.address, node.is_primary ? "primary" : "replica", node.state, node.offset.value,
-                   node.lag_bytes, node.reads, node.writes);
+                   node.address, node.is_primary ? "primary" : "replica", node.state, node.offset.value, node.lag_bytes,
+                   node.reads, node.writes);
   }
   return out;
 }

@@ -1,5 +1,5 @@
-// status.h: the state of the instance for people and programs: the JSON of /api/v1/status and SIDESTREAM STATUS, the lines of
-// SIDESTREAM NODES, INFO sidestream and the facts behind INFO replication.
+// status.h: the state of the instance for people and programs: the JSON of /api/v1/status and SIDESTREAM STATUS, the
+// lines of SIDESTREAM NODES, INFO sidestream and the facts behind INFO replication.
 #pragma once
 
 #include <string>

@@ -13,8 +13,8 @@
 namespace sidestream::instance {
 namespace {
 
-constexpr int64_t kInfoPatienceMs = 100;   // contract: a node that is slower is answered for from memory
-constexpr int64_t kPingGraceMs = 3000;     // a node silent for longer makes our PING fail, so that Sentinel notices
+constexpr int64_t kInfoPatienceMs = 100;  // contract: a node that is slower is answered for from memory
+constexpr int64_t kPingGraceMs = 3000;    // a node silent for longer makes our PING fail, so that Sentinel notices
 constexpr int64_t kDrainMs = 5000;
 
 std::string error_reply(std::string_view text) {
@@ -26,7 +26,10 @@ std::string error_reply(std::string_view text) {
 }  // namespace
 
 Instance::Instance(World& world, Config config, Texts state)
-    : world_(world), config_(std::move(config)), state_(std::move(state)), run_id_(world.random.hex40()),
+    : world_(world),
+      config_(std::move(config)),
+      state_(std::move(state)),
+      run_id_(world.random.hex40()),
       started_ms_(world.clock.now_ms()) {
   replication::RelayObserver& observer = *this;
   routing::PlaneHost& host = *this;
@@ -170,9 +173,7 @@ std::string Instance::ping_reply() {
   return error_reply("ERR the node " + lead->name() + " behind this instance does not answer: " + lead->trouble());
 }
 
-bool Instance::role_is_primary(routing::Face face) {
-  return face == routing::Face::service || steering_->is_primary();
-}
+bool Instance::role_is_primary(routing::Face face) { return face == routing::Face::service || steering_->is_primary(); }
 
 // ---- what commands and HTTP ask ----
 
@@ -193,13 +194,17 @@ admin::Readiness Instance::readiness() const {
   add("not-draining", !draining_, "the instance is being drained");
   const Node* lead = steering_->lead();
   const bool answers = lead != nullptr && lead->heard_within(kPingGraceMs) && lead->ping_reply().starts_with("+");
-  add("node", answers || config_.nodes.empty(), lead == nullptr ? trouble() : lead->name() + " does not answer PING well");
+  add("node", answers || config_.nodes.empty(),
+      lead == nullptr ? trouble() : lead->name() + " does not answer PING well");
   const auto upstream = relay_->upstream();
-  add("upstream", upstream.state == "connected", upstream.state + (upstream.last_error.empty() ? "" : ": " + upstream.last_error));
+  add("upstream", upstream.state == "connected",
+      upstream.state + (upstream.last_error.empty() ? "" : ": " + upstream.last_error));
   if (!steering_->is_primary() && !config_.nodes.empty()) {
-    add("synced", lead != nullptr && lead->view().follows_us && lead->link_up(), "the lead node has not finished its sync");
+    add("synced", lead != nullptr && lead->view().follows_us && lead->link_up(),
+        "the lead node has not finished its sync");
   }
-  readiness.ready = std::all_of(readiness.checks.begin(), readiness.checks.end(), [](const auto& c) { return c.holds; });
+  readiness.ready =
+      std::all_of(readiness.checks.begin(), readiness.checks.end(), [](const auto& c) { return c.holds; });
   return readiness;
 }
 

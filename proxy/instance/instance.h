@@ -1,5 +1,5 @@
-// instance.h: the whole thing. Builds relay, client plane, nodes, commands and HTTP in the order of their dependencies, lets them
-// meet (relay and plane know nothing of each other), and tears them down in reverse.
+// instance.h: the whole thing. Builds relay, client plane, nodes, commands and HTTP in the order of their dependencies,
+// lets them meet (relay and plane know nothing of each other), and tears them down in reverse.
 //
 // Happy path: bind(), start(), then clients and replicas are served until drain() has let them go.
 // Failure modes: an address that cannot be bound, a directory that cannot be used; nothing after that ends the process.

@@ -1,5 +1,6 @@
-// lag_clock.h: how old a replica's data is, in time. Remembers when which offset was reached; a replica that acknowledged N is as
-// old as the first offset beyond N. Bounded: samples a tenth of a second apart, a minute of them; older lag shows as that minute.
+// lag_clock.h: how old a replica's data is, in time. Remembers when which offset was reached; a replica that
+// acknowledged N is as old as the first offset beyond N. Bounded: samples a tenth of a second apart, a minute of them;
+// older lag shows as that minute.
 #pragma once
 
 #include <algorithm>

@@ -143,8 +143,8 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   view_.loading = field("loading") == "1";
   view_.is_master = field("role") == "master";
   const std::string host = config_.announce_ip.empty() ? our_host : config_.announce_ip;
-  view_.follows_us = !view_.is_master && field("master_host") == host &&
-                     field("master_port") == std::to_string(owner_.follow_port());
+  view_.follows_us =
+      !view_.is_master && field("master_host") == host && field("master_port") == std::to_string(owner_.follow_port());
   link_up_ = field("master_link_status") == "up";
   view_.empty = !view_.loading && info.find("\r\ndb") == std::string::npos;
   view_.replid = replication::ReplId::parse(field("master_replid")).value_or(replication::ReplId());
@@ -191,7 +191,8 @@ Task<Result<resp::Value>> Node::ask(std::vector<std::string> args) {
   const DeskTurn turn(desk_busy_, desk_free_);
   auto opened = co_await open_desk();
   CO_RETURN_IF_ERROR(opened);
-  // A wait that is cancelled must not leave its reply to the next question: the connection is out of its place meanwhile.
+  // A wait that is cancelled must not leave its reply to the next question: the connection is out of its place
+  // meanwhile.
   auto connection = std::move(desk_);
   auto reply = co_await connection->ask(std::move(args));
   if (reply.ok()) desk_ = std::move(connection);

@@ -1,10 +1,10 @@
-// node.h: one stock server that belongs to us (or the upstream we follow): watched once a second, told what to do, asked
-// on behalf of others.
+// node.h: one stock server that belongs to us (or the upstream we follow): watched once a second, told what to do,
+// asked on behalf of others.
 //
 // Happy path: connect, PING and INFO each second; what it says is its view; when the plan says `follow` and it follows
-// somebody else, REPLICAOF us. A second connection serves questions of others (INFO for clients, CONFIG). Failure modes: refused, silent or wrong
-// password: unreachable, one log line, connected again every second; a REPLICAOF that is refused is reported in
-// `trouble` and tried again with the next look.
+// somebody else, REPLICAOF us. A second connection serves questions of others (INFO for clients, CONFIG). Failure
+// modes: refused, silent or wrong password: unreachable, one log line, connected again every second; a REPLICAOF that
+// is refused is reported in `trouble` and tried again with the next look.
 #pragma once
 
 #include <array>
@@ -43,7 +43,7 @@ class Node {
   /// Numeric "host:port" it was reached at; its replication link comes from there. Empty before the first connection.
   const std::string& reached_at() const { return reached_at_; }
   bool is_instance() const { return is_instance_; }
-  bool link_up() const { return link_up_; }              ///< master_link_status, of a replica
+  bool link_up() const { return link_up_; }  ///< master_link_status, of a replica
   bool heard_within(int64_t ms) const;
   /// Its last answer to PING, RESP; empty before the first.
   const std::string& ping_reply() const { return ping_reply_; }
@@ -94,7 +94,7 @@ class Node {
 
   NodeView view_;
   std::string reached_at_;
-  std::string our_host_;   // the address by which it sees us
+  std::string our_host_;  // the address by which it sees us
   bool is_instance_ = false;
   bool link_up_ = false;
   int64_t heard_ms_ = -1;

@@ -126,8 +126,8 @@ Task<Result<void>> Steering::wait_for_takeover(Node& node) {
   node.look_again();
   while (relay_.upstream().state != "connected" || !node.view().is_master) {
     if (world_.clock.now_ms() > deadline) {
-      co_return Error{Errc::timed_out, "promoted " + node.name() + ", but could not follow it yet: " +
-                                           relay_.upstream().last_error};
+      co_return Error{Errc::timed_out,
+                      "promoted " + node.name() + ", but could not follow it yet: " + relay_.upstream().last_error};
     }
     co_await relay_.changed.wait_for(world_.clock, kStepMs);
     if (!node.view().is_master) node.look_again();

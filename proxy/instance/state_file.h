@@ -1,9 +1,11 @@
-// state_file.h: what was decided at run time and must survive a restart: the role (option `replicaof`), and options that CONFIG
-// REWRITE kept. One small JSON file in `dir`, replaced as a whole (write, sync, rename): a crash leaves the old or the new one.
+// state_file.h: what was decided at run time and must survive a restart: the role (option `replicaof`), and options
+// that CONFIG REWRITE kept. One small JSON file in `dir`, replaced as a whole (write, sync, rename): a crash leaves the
+// old or the new one.
 //
 //   {"options": {"replicaof": "HOST PORT" | "", "name": "value", ...}}
 //
-// Failure modes: no file is an ordinary start. A damaged one is an error that names the file: guessing a role could wipe data.
+// Failure modes: no file is an ordinary start. A damaged one is an error that names the file: guessing a role could
+// wipe data.
 #pragma once
 
 #include <string>

@@ -21,7 +21,9 @@ Steering::Steering(World& world, Config& config, replication::Relay& relay, rout
 
 Steering::~Steering() = default;
 
-int Steering::follow_port() const { return config_.announce_port != 0 ? static_cast<int>(config_.announce_port) : port_; }
+int Steering::follow_port() const {
+  return config_.announce_port != 0 ? static_cast<int>(config_.announce_port) : port_;
+}
 
 void Steering::start(int port, std::optional<Address> master) {
   port_ = port;
@@ -58,8 +60,10 @@ void Steering::replan() {
   const Plan plan = make_plan(situation);
   if (plan.trouble != trouble_) {
     trouble_ = plan.trouble;
-    if (trouble_.empty()) log_notice("instance", "all nodes are in their places");
-    else log_warning("instance", "{}", trouble_);
+    if (trouble_.empty())
+      log_notice("instance", "all nodes are in their places");
+    else
+      log_warning("instance", "{}", trouble_);
   }
   if (!master_ && plan.primary != primary_ && plan.primary) follow_primary(*plan.primary);
   for (size_t i = 0; i < nodes_.size(); ++i) nodes_[i]->set_duty(plan.duties[i]);
@@ -183,12 +187,18 @@ std::vector<admin::NodeFacts> Steering::node_facts() const {
     one.offset = one.is_primary ? relay_.offset() : link != nullptr ? link->acked : node.view().offset;
     one.lag_bytes = one.is_primary ? 0 : std::max<int64_t>(0, relay_.offset() - one.offset);
     one.lag_ms = link != nullptr ? lag_ms(link->acked) : 0;
-    if (!node.view().reachable) one.state = "down";
-    else if (node.view().loading) one.state = "loading";
-    else if (one.is_primary) one.state = "online";
-    else if (node.duty() == Duty::foreign) one.state = "foreign";
-    else if (link == nullptr) one.state = "waiting";
-    else one.state = link->state == "online" ? "online" : "syncing";
+    if (!node.view().reachable)
+      one.state = "down";
+    else if (node.view().loading)
+      one.state = "loading";
+    else if (one.is_primary)
+      one.state = "online";
+    else if (node.duty() == Duty::foreign)
+      one.state = "foreign";
+    else if (link == nullptr)
+      one.state = "waiting";
+    else
+      one.state = link->state == "online" ? "online" : "syncing";
     if (one.state == "foreign" && one.trouble.empty()) one.trouble = "holds data of another history; left alone";
     facts.push_back(std::move(one));
   }

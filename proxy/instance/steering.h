@@ -32,7 +32,8 @@ class Steering final : public Node::Owner {
 
   bool is_primary() const { return !master_.has_value(); }
   const std::optional<Address>& master() const { return master_; }
-  /// The node that speaks for us: the primary, or the first that follows us well; the upstream if there is none. May be null.
+  /// The node that speaks for us: the primary, or the first that follows us well; the upstream if there is none. May be
+  /// null.
   Node* lead();
   const Node* lead() const { return const_cast<Steering*>(this)->lead(); }
   /// The server that takes writes. May be null.
@@ -69,7 +70,8 @@ class Steering final : public Node::Owner {
   std::optional<routing::PrimaryFacts> primary_facts();
   std::vector<routing::TargetFacts> target_facts() const;
   std::vector<Address> snapshot_sources() const;
-  const replication::ReplicaStatus* link_of(const Node& node, const std::vector<replication::ReplicaStatus>& links) const;
+  const replication::ReplicaStatus* link_of(const Node& node,
+                                            const std::vector<replication::ReplicaStatus>& links) const;
   replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
 
   void become_replica(const Address& master);
@@ -87,12 +89,12 @@ class Steering final : public Node::Owner {
   int64_t started_ms_ = 0;
 
   std::optional<Address> master_;
-  std::unique_ptr<Node> upstream_;     // watched while we are a replica
+  std::unique_ptr<Node> upstream_;  // watched while we are a replica
   std::vector<std::unique_ptr<Node>> nodes_;
-  std::optional<size_t> primary_;      // among nodes_, while we front the primary
+  std::optional<size_t> primary_;  // among nodes_, while we front the primary
   std::string trouble_;
   bool changing_role_ = false;
-  const Node* table_from_ = nullptr;   // whose COMMAND table the plane has
+  const Node* table_from_ = nullptr;  // whose COMMAND table the plane has
   uint64_t table_serial_ = 0;
   LagClock lag_clock_;
   Replan replan_;

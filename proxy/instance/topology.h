@@ -15,14 +15,14 @@ namespace sidestream::instance {
 
 /// What a node said about itself last.
 struct NodeView {
-  std::string name;            // its configured address, for people
-  bool heard = false;          // answered at least once
-  bool reachable = false;      // answered lately
+  std::string name;        // its configured address, for people
+  bool heard = false;      // answered at least once
+  bool reachable = false;  // answered lately
   bool loading = false;
   bool is_master = false;
-  bool follows_us = false;     // its master is this instance
-  bool empty = false;          // holds no keys
-  bool consented = false;      // held our history when the operator pointed us elsewhere
+  bool follows_us = false;  // its master is this instance
+  bool empty = false;       // holds no keys
+  bool consented = false;   // held our history when the operator pointed us elsewhere
   replication::ReplId replid;
   replication::ReplId replid2;
   int64_t second_offset = -1;
@@ -30,18 +30,18 @@ struct NodeView {
 };
 
 enum class Duty {
-  unknown,     // not heard of yet, or the plan is not clear
-  primary,     // we follow it
-  follow,      // follows us, or is to be told so
-  foreign,     // holds data of another history: left alone
+  unknown,  // not heard of yet, or the plan is not clear
+  primary,  // we follow it
+  follow,   // follows us, or is to be told so
+  foreign,  // holds data of another history: left alone
 };
 
 struct Situation {
-  bool follows_upstream = false;             // `replicaof` is set: nobody here is primary
-  bool heard_long_enough = false;            // silent nodes are down, not slow
+  bool follows_upstream = false;   // `replicaof` is set: nobody here is primary
+  bool heard_long_enough = false;  // silent nodes are down, not slow
   bool has_history = false;
-  replication::History history;              // the relay's
-  std::optional<size_t> primary;             // the node we follow now
+  replication::History history;   // the relay's
+  std::optional<size_t> primary;  // the node we follow now
   std::vector<NodeView> nodes;
 };
 

@@ -1,6 +1,6 @@
 // main.cc: from the command line to a running instance, and its exit code.
-#include <cstdio>
 #include <csignal>
+#include <cstdio>
 
 #include "common/log.h"
 #include "common/uv_world.h"

@@ -30,7 +30,8 @@ AttachPlan plan_anew(const std::optional<UpstreamFacts>& facts, int64_t backlog_
 
 std::string server_version(std::string_view info) {
   // Valkey's redis_version is a constant that only says what it is compatible with.
-  return std::string(resp::info_field(info, "redis_version")) + "/" + std::string(resp::info_field(info, "valkey_version"));
+  return std::string(resp::info_field(info, "redis_version")) + "/" +
+         std::string(resp::info_field(info, "valkey_version"));
 }
 
 UpstreamFacts parse_upstream_facts(std::string_view info) {

@@ -19,10 +19,12 @@ TEST_CASE("INFO replication of a primary, line by line") {
   CHECK_EQ(replication_section(facts),
            "# Replication\r\nrole:master\r\nconnected_slaves:1\r\n"
            "slave0:ip=10.0.0.7,port=6379,state=online,offset=1234,lag=1\r\nmaster_failover_state:no-failover\r\n"
-           "master_replid:" + std::string(40, 'a') + "\r\nmaster_replid2:" + std::string(40, '0') +
-           "\r\nmaster_repl_offset:1240\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:1\r\n"
-           "repl_backlog_size:1048576\r\nrepl_backlog_first_byte_offset:1\r\nrepl_backlog_histlen:1240\r\n");
-  CHECK_EQ(role_reply(facts), "*3\r\n$6\r\nmaster\r\n:1240\r\n*1\r\n*3\r\n$8\r\n10.0.0.7\r\n$4\r\n6379\r\n$4\r\n1234\r\n");
+           "master_replid:" +
+               std::string(40, 'a') + "\r\nmaster_replid2:" + std::string(40, '0') +
+               "\r\nmaster_repl_offset:1240\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:1\r\n"
+               "repl_backlog_size:1048576\r\nrepl_backlog_first_byte_offset:1\r\nrepl_backlog_histlen:1240\r\n");
+  CHECK_EQ(role_reply(facts),
+           "*3\r\n$6\r\nmaster\r\n:1240\r\n*1\r\n*3\r\n$8\r\n10.0.0.7\r\n$4\r\n6379\r\n$4\r\n1234\r\n");
 }
 
 TEST_CASE("ROLE of a replica hides its offset until it is connected") {
