@@ -1,6 +1,7 @@
 // sim_tests.cc: runs scenarios over many seeds on all cores.
 //
-//   sim_tests [--seeds A..B] [--scenario NAME] [--jobs N]      SEED=n sim_tests --scenario NAME   (with the trace)
+//   sim_tests [--seeds A..B] [--scenario NAME] [--jobs N] [--failures N]
+//   SEED=n sim_tests --scenario NAME          one seed with its trace
 //
 // Happy path: every seed ends without a failure, without a leak, and one in eight is run twice to see that the same
 // seed makes the same run. Failure modes: the first failing seeds are run again with the trace, which is printed; a
@@ -42,7 +43,14 @@ namespace {
 
 constexpr Scenario kScenarios[] = {{"nodes", run_nodes}, {"relay", run_relay}};
 constexpr unsigned kSeedSecondsMax = 60;  // a seed takes some milliseconds
-constexpr int kFailuresShown = 3;
+constexpr uint64_t kTracesShown = 3;
+
+struct Plan {
+  uint64_t from = 1, to = 1000;
+  unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
+  uint64_t failures = 20;  // enough is enough
+  std::string only;
+};
 
 struct Outcome {
   std::string failure;
@@ -88,9 +96,15 @@ struct Slot {
   std::atomic<uint64_t> failed;
 };
 
-void work(const Scenario& scenario, uint64_t from, uint64_t to, uint64_t step, Slot& slot) {
-  run_once(scenario, from, false);  // first use of static objects is no leak
-  for (uint64_t seed = from; seed <= to; seed += step) {
+uint64_t failures(const Plan& plan, const Slot* slots) {
+  uint64_t sum = 0;
+  for (unsigned job = 0; job < plan.jobs; ++job) sum += slots[job].failed;
+  return sum;
+}
+
+void work(const Scenario& scenario, const Plan& plan, uint64_t first, Slot* slots, Slot& slot) {
+  run_once(scenario, first, false);  // first use of static objects is no leak
+  for (uint64_t seed = first; seed <= plan.to && failures(plan, slots) < plan.failures; seed += plan.jobs) {
     slot.seed = seed;
     alarm(kSeedSecondsMax);
     const std::string failure = judge(scenario, seed);
@@ -99,27 +113,27 @@ void work(const Scenario& scenario, uint64_t from, uint64_t to, uint64_t step, S
       continue;
     }
     std::printf("FAILED %s seed %llu: %s\n", scenario.name, static_cast<unsigned long long>(seed), failure.c_str());
-    if (slot.failed++ < kFailuresShown) run_once(scenario, seed, true);
+    if (slot.failed++ < kTracesShown) run_once(scenario, seed, true);
     std::fflush(stdout);
   }
 }
 
-bool run_scenario(const Scenario& scenario, uint64_t from, uint64_t to, unsigned jobs) {
-  void* shared = mmap(nullptr, sizeof(Slot) * jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  Slot* slots = new (shared) Slot[jobs]();
+bool run_scenario(const Scenario& scenario, const Plan& plan) {
+  void* shared = mmap(nullptr, sizeof(Slot) * plan.jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  Slot* slots = new (shared) Slot[plan.jobs]();
   const auto start = std::chrono::steady_clock::now();
   std::vector<std::pair<pid_t, unsigned>> workers;
   const auto spawn = [&](unsigned job, uint64_t first) {
     std::fflush(stdout);
     const pid_t pid = fork();
     if (pid == 0) {
-      work(scenario, first, to, jobs, slots[job]);
+      work(scenario, plan, first, slots, slots[job]);
       std::fflush(stdout);
       _exit(0);
     }
     workers.emplace_back(pid, job);
   };
-  for (unsigned job = 0; job < jobs && from + job <= to; ++job) spawn(job, from + job);
+  for (unsigned job = 0; job < plan.jobs && plan.from + job <= plan.to; ++job) spawn(job, plan.from + job);
   while (!workers.empty()) {
     const auto [pid, job] = workers.back();
     workers.pop_back();
@@ -130,18 +144,16 @@ bool run_scenario(const Scenario& scenario, uint64_t from, uint64_t to, unsigned
     std::printf("FAILED %s seed %llu: %s\n", scenario.name, static_cast<unsigned long long>(seed),
                 WTERMSIG(status) == SIGALRM ? "hangs" : strsignal(WTERMSIG(status)));
     ++slots[job].failed;
-    if (seed + jobs <= to && slots[job].failed <= kFailuresShown) spawn(job, seed + jobs);
+    if (seed + plan.jobs <= plan.to && failures(plan, slots) < plan.failures) spawn(job, seed + plan.jobs);
   }
-  uint64_t passed = 0, failed = 0;
-  for (unsigned job = 0; job < jobs; ++job) {
-    passed += slots[job].passed;
-    failed += slots[job].failed;
-  }
+  const uint64_t failed = failures(plan, slots);
+  uint64_t passed = 0;
+  for (unsigned job = 0; job < plan.jobs; ++job) passed += slots[job].passed;
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
   std::printf("%s: %llu seeds passed, %llu failed, %.1f s\n", scenario.name, static_cast<unsigned long long>(passed),
               static_cast<unsigned long long>(failed), taken.count());
-  munmap(shared, sizeof(Slot) * jobs);
-  return failed == 0 && passed == to - from + 1;
+  munmap(shared, sizeof(Slot) * plan.jobs);
+  return failed == 0 && passed == plan.to - plan.from + 1;
 }
 
 int replay(const Scenario& scenario, uint64_t seed) {
@@ -154,41 +166,50 @@ int replay(const Scenario& scenario, uint64_t seed) {
 }
 
 int usage() {
-  std::fprintf(stderr, "usage: sim_tests [--seeds A..B] [--scenario NAME] [--jobs N]; SEED=n replays one\n");
+  std::fprintf(stderr,
+               "usage: sim_tests [--seeds A..B] [--scenario NAME] [--jobs N] [--failures N]; SEED=n replays one\n");
   return 2;
 }
 
-int run(int argc, char** argv) {
-  uint64_t from = 1, to = 1000;
-  unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
-  std::string only;
-  for (int i = 1; i + 1 < argc; i += 2) {
+bool read_arguments(int argc, char** argv, Plan& plan) {
+  for (int i = 1; i < argc; i += 2) {
+    if (i + 1 == argc) return false;
     const std::string_view option = argv[i], value = argv[i + 1];
+    const size_t dots = std::min(value.find(".."), value.size());
+    const auto first = parse_int(value.substr(0, dots));
+    const auto last = dots == value.size() ? first : parse_int(value.substr(dots + 2));
+    if (option == "--scenario") {
+      plan.only = value;
+      continue;
+    }
+    if (!first || !last || *first < 1 || *last < *first) return false;
     if (option == "--seeds") {
-      const size_t dots = value.find("..");
-      const auto first = parse_int(value.substr(0, dots));
-      const auto last = dots == std::string_view::npos ? first : parse_int(value.substr(dots + 2));
-      if (!first || !last || *first < 0 || *last < *first) return usage();
-      from = static_cast<uint64_t>(*first);
-      to = static_cast<uint64_t>(*last);
-    } else if (option == "--scenario") {
-      only = value;
+      plan.from = static_cast<uint64_t>(*first);
+      plan.to = static_cast<uint64_t>(*last);
     } else if (option == "--jobs") {
-      jobs = static_cast<unsigned>(std::max<int64_t>(1, parse_int(value).value_or(1)));
+      plan.jobs = static_cast<unsigned>(*first);
+    } else if (option == "--failures") {
+      plan.failures = static_cast<uint64_t>(*first);
     } else {
-      return usage();
+      return false;
     }
   }
-  if (argc % 2 == 0) return usage();
+  return true;
+}
+
+int run(int argc, char** argv) {
+  Plan plan;
+  if (!read_arguments(argc, argv, plan)) return usage();
   static_cast<void>(set_log(LogSettings{LogLevel::error, false, {}}));
   bool good = true, any = false;
   for (const Scenario& scenario : kScenarios) {
-    if (!only.empty() && only != scenario.name) continue;
+    if (!plan.only.empty() && plan.only != scenario.name) continue;
     any = true;
     if (const char* seed = std::getenv("SEED")) return replay(scenario, std::strtoull(seed, nullptr, 10));
-    good &= run_scenario(scenario, from, to, jobs);
+    good &= run_scenario(scenario, plan);
   }
-  return any && good ? 0 : any ? 1 : usage();
+  if (!any) return usage();
+  return good ? 0 : 1;
 }
 
 }  // namespace

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Plants bugs, one at a time, into a copy of the sources and sees whether the simulation finds them.
+
+A checker that has never failed proves nothing. Each entry of BUGS replaces one piece of text in one file (it must be there
+exactly once, so the list cannot go stale unnoticed), names the scenario that must fail, and what the failure must say.
+
+  planted_bugs.py [--seeds N] [--only NAME] [--keep DIRECTORY]
+
+Ends with one line per bug and 1 if any was not caught. Needs what the build needs; takes half a minute per bug.
+"""
+
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REPL = "proxy/replication/"
+FAKE = "tests/support/"
+CHECK_FAILED = "Aborted"
+
+# name, file, text, what replaces it, scenario, words of the failure
+BUGS = [
+    # The relay.
+    ("a byte that is gone may be continued", REPL + "history.cc",
+     "if (request.next_byte < held.first_byte) return Continuation::no;",
+     "if (request.next_byte < held.first_byte - (1 << 30)) return Continuation::no;",
+     "relay", "not converged|" + CHECK_FAILED),
+    ("the last byte held may not be continued", REPL + "history.cc",
+     "return request.next_byte <= held.end() ? Continuation::yes : Continuation::ahead;",
+     "return request.next_byte < held.end() ? Continuation::yes : Continuation::no;",
+     "relay", "needless full resync"),
+    ("second offset not checked", REPL + "history.cc",
+     "history.replid2.matches(request.replid) && request.next_byte <= history.second_offset",
+     "history.replid2.matches(request.replid)",
+     "relay", "leads over a fork or gap"),
+    ("newline behind the reply to PSYNC", REPL + "downstream_link.cc",
+     'connection_->write("+CONTINUE" + id + "\\r\\n");',
+     'connection_->write("+CONTINUE" + id + "\\r\\n\\n");',
+     "relay", "is wrong|do not exist"),
+    ("stream before the first ACK", REPL + "downstream_link.cc",
+     "if (!mark_.empty()) co_await first_ack();", "",
+     "relay", "bytes behind the EOF mark"),
+    ("snapshot joined one byte late", REPL + "downstream_link.cc",
+     "cursor_ = offset.next_byte();", "cursor_ = offset.next_byte() + 1;",
+     "relay", "is wrong|do not exist"),
+    ("bytes behind the fork on the old id", REPL + "downstream_link.cc",
+     "stop_at_ = fork;", "stop_at_.reset();",
+     "relay", "do not exist|is wrong"),
+    ("replicas keep what was cut off", REPL + "downstream_link.cc",
+     'if (cursor_ > end.next_byte()) close(', "if (cursor_ > end.next_byte() + (1 << 20)) close(",
+     "relay", "do not exist|is wrong|not converged|" + CHECK_FAILED),
+    ("snapshot older than the backlog", REPL + "relay.cc",
+     "return snapshot.offset().next_byte() >= backlog.first_byte() && (link.snapshot() == &snapshot || !is_outrun);",
+     "return link.snapshot() == &snapshot || !is_outrun || true;",
+     "relay", "not converged|" + CHECK_FAILED),
+    ("upstream asked for one byte again", REPL + "attach_plan.cc",
+     "held->history.replid, held->offset.next_byte(), {}, 0}", "held->history.replid, held->offset.value, {}, 0}",
+     "relay", "is wrong|do not exist|not converged|claims offset|a command ends|backlog of|" + CHECK_FAILED),
+    ("acknowledges too much", REPL + "upstream_link.cc",
+     "const std::string number = std::to_string(offset.value);",
+     "const std::string number = std::to_string(offset.value + 1);",
+     "relay", "acknowledges"),
+    ("a closed replica is never forgotten", REPL + "relay.cc",
+     "ReadyQueue::current().post(reaper_);", "",
+     "relay", "do not exist|not converged|left behind|hangs"),
+    # The fakes themselves: the checkers do not depend on the relay being right.
+    ("fake: backlog one byte off", FAKE + "fake_primary.cc",
+     "(held - (offset_ - next_byte + 1))", "(held - (offset_ - next_byte))",
+     "nodes", "is wrong|do not exist|not converged|Aborted|Segmentation"),
+    ("fake: offset of an open transaction", FAKE + "fake_replica.cc",
+     'if (name != "exec") {', 'feed(std::exchange(link.held, std::string()));\n    if (name != "exec") {',
+     "nodes", "is not the primary's|is not between two commands|do not exist"),
+    ("fake: promotion keeps the old id", FAKE + "fake_primary.cc",
+     "(iequals(id, replid2_) && next_byte <= second_offset_)", "iequals(id, replid2_)",
+     "nodes", "leads over a fork or gap|do not exist"),
+]
+
+
+def run(command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options)
+
+
+def copy_sources(target):
+    def skip(directory, names):
+        at_top = pathlib.Path(directory) == ROOT
+        return [n for n in names if n.startswith((".git", "build")) and at_top or n == "__pycache__"]
+
+    shutil.copytree(ROOT, target, ignore=skip, symlinks=True)
+
+
+def build(build_directory):
+    result = run(["ninja", "-C", str(build_directory), "tests/sim/sim_tests"])
+    return result.stdout if result.returncode != 0 else None
+
+
+def plant(source, bug):
+    """Returns the original text."""
+    path = source / bug[1]
+    original = path.read_text()
+    if original.count(bug[2]) != 1:
+        sys.exit(f"{bug[1]}: '{bug[2]}' is there {original.count(bug[2])} times; bring the list up to date")
+    path.write_text(original.replace(bug[2], bug[3]))
+    return original
+
+
+def hunt(source, build_directory, bug, seeds):
+    """Returns (caught, words)."""
+    original = plant(source, bug)
+    try:
+        broken = build(build_directory)
+        if broken:
+            return False, "does not compile: " + broken[-400:]
+        result = run([str(build_directory / "tests/sim/sim_tests"), "--scenario", bug[4], "--seeds", f"1..{seeds}",
+                      "--failures", "1"])
+        failure = re.search(r"^FAILED \w+ seed (\d+): (.*)$", result.stdout, re.MULTILINE)
+        if not failure:
+            return False, "not caught in %d seeds" % seeds
+        words = f"seed {failure.group(1)}: {failure.group(2)}"
+        return re.search(bug[5], failure.group(2)) is not None, words
+    finally:
+        (source / bug[1]).write_text(original)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--seeds", type=int, default=1000)
+    arguments.add_argument("--only", default="", help="bugs whose name contains this")
+    arguments.add_argument("--keep", help="work here and leave it there, to be quicker the next time")
+    arguments = arguments.parse_args()
+    place = pathlib.Path(arguments.keep or tempfile.mkdtemp(prefix="planted-bugs-"))
+    source, build_directory = place / "source", place / "build"
+    try:
+        if source.exists():
+            shutil.rmtree(source)
+        copy_sources(source)
+        if not build_directory.exists():
+            setup = run(["meson", "setup", str(build_directory), str(source)])
+            if setup.returncode != 0:
+                sys.exit(setup.stdout)
+        if broken := build(build_directory):
+            sys.exit(broken)
+        missed = 0
+        for bug in BUGS:
+            if arguments.only not in bug[0]:
+                continue
+            start = time.monotonic()
+            caught, words = hunt(source, build_directory, bug, arguments.seeds)
+            missed += not caught
+            print(f"{'caught' if caught else 'MISSED'}  {bug[0]} ({time.monotonic() - start:.0f} s): {words}", flush=True)
+        print(f"{len(BUGS)} bugs in the list, {missed} missed")
+        return 1 if missed else 0
+    finally:
+        if not arguments.keep:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
