@@ -34,6 +34,8 @@ class Tally:
             test = json.loads(line)
             name, result = f"{suite}: {test['name']}", test["result"]
             good = result in ("OK", "EXPECTEDFAIL")
+            if not good and result != "SKIP":
+                self.show(name, test)
             own = OWN_COUNTS.search(test.get("stdout") or "")
             if result == "SKIP":
                 self.add("skipped", name, last_line(test.get("stdout")))
@@ -45,6 +47,13 @@ class Tally:
                 self.add("skipped", name, f"{skipped} of its tests", count=skipped)
                 # A program that dies after its summary, or lies in it, has failed all the same.
                 self.add("failed", name, result, count=failed if good else max(failed, 1))
+
+    @staticmethod
+    def show(name: str, test: dict) -> None:
+        """What the program reported, which is the whole story, and the end of its log."""
+        report = (test.get("stdout") or "").splitlines()[-150:]
+        log = (test.get("stderr") or "").splitlines()[-20:]
+        print("\n".join([f"---- {name}", *report, *(["---- the end of its log"] if log else []), *log, ""]))
 
     def add_junit(self, suite: str, text: str) -> None:
         for case in ElementTree.fromstring(text).iter("testcase"):
