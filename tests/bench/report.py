@@ -1,5 +1,7 @@
 """The figures as tables for people; the JSON file holds everything, with every round."""
 
+import statistics
+
 from client_bench import LOADS
 
 
@@ -15,7 +17,8 @@ def client_tables(result):
                    f"{blank_zero(cell.get('cpu_of_best_peer'), 13, 2)}{blank_zero(cell['servers_us'], 11, 2)}"
                    f"{cell['p50_us']:9.0f}{cell['p99_us']:9.0f}")
         if "sidestream-eventual" in cells:
-            ratio = cells["sidestream"]["rps"] / cells["sidestream-eventual"]["rps"]
+            rounds = zip(cells["sidestream"]["rounds"], cells["sidestream-eventual"]["rounds"])
+            ratio = statistics.median(fresh["rps"] / eventual["rps"] for fresh, eventual in rounds)
             yield f"  reads: fresh against eventual: {ratio:.2f} × the requests/s"
         yield ""
     if "idle" in result:
@@ -32,7 +35,7 @@ def replication_tables(result):
         yield f"Latency of a write until the end of the stream, {int(rate):,} writes/s (added by the hop in brackets)"
         yield header("mean µs", "p50 µs", "p99 µs", "p99.9 µs", "hop CPU µs/write")
         for name, cell in cells.items():
-            columns = [f"{cell[f]:.0f}" + (f" (+{cell['added_' + f]:.0f})" if "added_" + f in cell else "")
+            columns = [f"{cell[f]:.0f}" + (f" ({cell['added_' + f]:+.0f})" if "added_" + f in cell else "")
                        for f in ("mean_us", "p50_us", "p99_us", "p999_us")]
             yield f"  {name:12}" + "".join(f"{c:>18}" for c in columns) + blank_zero(cell["cpu_us_per_write"], 18, 2)
         yield ""
