@@ -5,6 +5,9 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/text.h"
+#include "proxy/replication/node_connection.h"
+#include "proxy/resp/reply.h"
 
 namespace sidestream::replication {
 namespace {
@@ -258,6 +261,9 @@ Result<void> Relay::snapshot_offered(const ReplId& replid, ReplOffset offset) {
   if (offset.next_byte() < stream_.backlog().first_byte()) {
     return Error{Errc::refused, "it is at offset " + std::to_string(offset.value) + ", before our backlog"};
   }
+  if (offset < wanted_offset_) {
+    return Error{Errc::refused, "it is at offset " + std::to_string(offset.value) + ", behind what a backup must hold"};
+  }
   return {};
 }
 
@@ -291,7 +297,23 @@ Task<void> Relay::fetch_snapshots() {
   fetching_ = false;
 }
 
+/// A backup holds every write that was answered before it was asked for; our own offset may lag behind these, and a
+/// replica's even more.
+Task<ReplOffset> Relay::offset_for_backups() {
+  const bool backup = std::any_of(links_.begin(), links_.end(), [](const auto& entry) {
+    return entry.second->waits_for_snapshot() && entry.second->hello().rdb_only;
+  });
+  if (!backup || upstream_ == nullptr) co_return ReplOffset{-1};
+  auto opened = co_await NodeConnection::open(world_, upstream_->address(), upstream_->credentials(), kFetchAgainMs);
+  if (!opened.ok()) co_return ReplOffset{-1};  // then what replicas have is the best there is
+  const std::vector<std::string> question = {"INFO", "replication"};
+  auto info = co_await opened.value()->demand(question);
+  if (!info.ok()) co_return ReplOffset{-1};
+  co_return ReplOffset{parse_int(resp::info_field(info.value().text, "master_repl_offset")).value_or(-1)};
+}
+
 Task<Result<void>> Relay::fetch_from_any() {
+  wanted_offset_ = co_await offset_for_backups();
   Error reasons{Errc::refused, ""};
   for (const Address& source : sources()) {
     const bool is_upstream = upstream_ != nullptr && source == upstream_->address();

@@ -156,6 +156,7 @@ class Relay : private UpstreamLink::Owner,
   int64_t transfers() const;
   Task<void> fetch_snapshots();
   Task<Result<void>> fetch_from_any();
+  Task<ReplOffset> offset_for_backups();
   std::vector<Address> sources() const;
   Task<void> tick();
   void reap();
@@ -179,6 +180,7 @@ class Relay : private UpstreamLink::Owner,
   std::vector<Address> snapshot_sources_;
   bool fetching_ = false;
   std::string fetch_error_;  // logged last
+  ReplOffset wanted_offset_{-1};  // a snapshot from before it is not taken
   std::map<uint64_t, std::unique_ptr<DownstreamLink>> links_;
   uint64_t last_link_id_ = 0;
   std::unique_ptr<UpstreamLink> upstream_;

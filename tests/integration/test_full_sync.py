@@ -10,6 +10,7 @@ import pytest
 
 from fake_primary import FakePrimary
 from fake_replica import FakeReplica, sync_stream
+from fault_proxy import FaultProxy
 from harness import HOST, Server, wait_converged, wait_for
 from load import Load, fill
 from resp_client import encode
@@ -114,9 +115,12 @@ def test_the_replicas_move_to_the_primary_by_partial_resync(lab, loaded):
     wait_converged(primary, replicas)
 
 
-def test_rdb_backup_is_taken_after_it_was_asked_for(lab, loaded, subject):
+def test_rdb_backup_is_taken_after_it_was_asked_for(lab, loaded):
+    """Neither an older snapshot will do nor one of a replica that lags."""
     front, primary = loaded
-    attach(lab.server(), front)              # the first snapshot is older than the key
+    way = lab.closing(FaultProxy(front.port))
+    attach(lab.server(), way)                # the first snapshot is older than the key
+    way.delays = {"down": 0.3}
     front("SET", "the-last-key", "x")
     target = lab.dir / "backup"
     target.mkdir()
@@ -126,7 +130,9 @@ def test_rdb_backup_is_taken_after_it_was_asked_for(lab, loaded, subject):
     restored = lab.server(dir=target)
     assert restored("GET", "the-last-key") == b"x"
     assert restored.digest() == primary.digest()
-    wait_for(lambda: front.info()["connected_slaves"] == "1", 10, "the backup connection to be gone")
+    way.cut()
+    way.refusing = True
+    wait_for(lambda: front.info()["connected_slaves"] == "0", 10, "the backup connection to be gone")
 
 
 def test_redis_cli_replica_prints_the_stream(lab, loaded):

@@ -51,7 +51,7 @@ class Transcript:
         self.add(f"{title}: {command[0]}", face.raw(*command))
 
 
-def attached(primary, names, faces):
+def attached(primary, names, faces, nodes):
     ports = [str(faces[name].port) for name in names]
 
     def check():
@@ -60,9 +60,15 @@ def attached(primary, names, faces):
         online = [s for s in slaves if "state=online" in s and any(f"port={p}," in s for p in ports)]
         # Connections that only fetch a snapshot are counted as well, while they last.
         return len(online) == len(names) == len(slaves) == int(info["connected_slaves"])
-    wait_for(check, 20, f"replicas {names} online at {primary.name}")
     for name in names:
         faces[name].wait_link(20)
+        in_place(nodes[name], primary)
+    wait_for(check, 20, f"replicas {names} online at {primary.name}")
+
+
+def in_place(node, primary):
+    """The server that holds the data has arrived as well: behind an instance that comes later."""
+    wait_for(lambda: node.link_up() and node.replid() == primary.replid(), 20, f"{node.name} to be synced")
 
 
 def follow(transcript, faces, name, command="REPLICAOF"):
@@ -80,7 +86,7 @@ def walk(faces, nodes):
     t.add("role before", t._mask_role(a("ROLE")))
     follow(t, faces, "b")
     follow(t, faces, "c", "SLAVEOF")
-    attached(a, "bc", faces)
+    attached(a, "bc", faces, nodes)
     for name in "abc":
         t.info(f"{name} when attached", faces[name])
     with a.client() as client:
@@ -90,7 +96,7 @@ def walk(faces, nodes):
         t.add(f"{name} own port", nodes[name].raw("SET", "k", "2"))
     t.reply("b promoted", b, "REPLICAOF", "NO", "ONE")
     wait_for(lambda: nodes["b"].role() == "master", 10, "node b to be promoted")
-    attached(a, "c", faces)
+    attached(a, "c", faces, nodes)
     wait_for(lambda: b.info()["second_repl_offset"] != "-1", 10, "b to have a second offset")
     for name in "abc":
         t.info(f"{name} after the promotion of b", faces[name])
@@ -98,7 +104,7 @@ def walk(faces, nodes):
     t.reply("b promoted", b, "GET", "only-b")
     t.reply("a", a, "GET", "only-b")
     follow(t, faces, "b")
-    attached(a, "bc", faces)
+    attached(a, "bc", faces, nodes)
     wait_for(lambda: nodes["b"]("EXISTS", "only-b") == 0, 10, "b to drop what only b had")
     for name in "abc":
         t.info(f"{name} after the return of b", faces[name])
