@@ -253,7 +253,8 @@ constexpr Option kOptions[] = {
     {.name = "wipe-guard",
      .at = AT(wipe_guard),
      .type = one_of("hold|pass"),
-     .help = "An upstream that comes back empty or far smaller under a new history: quarantine it, or follow it."},
+     .help = "An upstream that comes back empty or far smaller under a new history: quarantine it, or follow it. The "
+             "quarantine is not built yet: in this version it is followed, as by a stock replica.",
 
     {.name = "routing.reads",
      .at = AT(routing.reads),
