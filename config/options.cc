@@ -254,7 +254,7 @@ constexpr Option kOptions[] = {
      .at = AT(wipe_guard),
      .type = one_of("hold|pass"),
      .help = "An upstream that comes back empty or far smaller under a new history: quarantine it, or follow it. The "
-             "quarantine is not built yet: in this version it is followed, as by a stock replica.",
+             "quarantine is not built yet: in this version it is followed, as by a stock replica."},
 
     {.name = "routing.reads",
      .at = AT(routing.reads),
