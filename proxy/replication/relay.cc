@@ -313,10 +313,11 @@ Task<ReplOffset> Relay::offset_for_backups() {
 }
 
 Task<Result<void>> Relay::fetch_from_any() {
-  wanted_offset_ = co_await offset_for_backups();
+  const ReplOffset wanted = co_await offset_for_backups();
   Error reasons{Errc::refused, ""};
   for (const Address& source : sources()) {
     const bool is_upstream = upstream_ != nullptr && source == upstream_->address();
+    wanted_offset_ = is_upstream ? ReplOffset{-1} : wanted;  // what the upstream gives cannot be behind it
     const Credentials credentials =
         is_upstream ? upstream_->credentials() : Credentials{config_.masteruser, config_.masterauth};
     const std::string version = is_upstream || upstream_ == nullptr ? "" : upstream_->server_version();
