@@ -262,3 +262,18 @@ def test_what_cannot_be_pinned_to_keys_is_fresh_too(lab, binary):
                 assert reader("GET", f"m{number}") == value
         writer("FLUSHALL")
         assert [reader("GET", f"m{n}") for n in range(60)] == [None] * 60
+
+
+def test_a_replica_side_instance_reads_its_own_writes(lab, binary):
+    """Writes go up to the first instance, the stream comes back late: reads here wait for nobody and are not stale."""
+    nodes = lab.servers(2)
+    top = lab.instance([nodes[0]])
+    way = lab.closing(FaultProxy(top.port))
+    bottom = lab.instance([nodes[1]], replicaof=f"127.0.0.1:{way.port}")
+    bottom.wait_link()
+    way.delays = {"down": 0.1, "up": 0.0}
+    jobs = [lambda s=seed, same=seed % 2 == 0: stale_pairs(bottom.port, bottom.port, 600, 30, same, s)
+            for seed in range(4)]
+    assert in_threads(jobs) == [0] * 4
+    way.delays = {}
+    assert stale_pairs(bottom.port, top.port, 500, 10, False, 9) == 0

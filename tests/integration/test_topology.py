@@ -191,10 +191,11 @@ def get(instance, path):
 
 def test_admin_endpoints(lab, binary):
     instance = lab.instance([lab.server()])
-    for path in ("/livez", "/readyz", "/startupz", "/readyz?verbose"):
+    for path in ("/livez", "/readyz", "/startupz", "/readyz?verbose", "/metrics"):
         assert get(instance, path)[0] == 200, path
     code, body = get(instance, "/api/v1/status")
     assert code == 200 and json.loads(body)["ready"] is True
+    assert b"sidestream_" in get(instance, "/metrics")[1]
     code, body = get(instance, "/api/v1/config")
     assert code == 200 and b"repl-timeout" in body
     assert get(instance, "/nosuch")[0] == 404
