@@ -42,11 +42,11 @@ Instance::Instance(World& world, Config config, Texts state)
 Instance::~Instance() {
   accepting_.cancel_all();
   http_.reset();
-  plane_->close_all();
-  steering_.reset();
-  // Sessions hold streams that their tasks are reading: they go before what they speak to.
-  plane_.reset();
   tasks_.cancel_all();
+  plane_->close_all();
+  // Sessions wait for answers of the nodes: they go before what they speak to.
+  plane_.reset();
+  steering_.reset();
   relay_.reset();
 }
 

@@ -148,7 +148,7 @@ ClientSession::Taken ClientSession::hold(bool write) {
   const int64_t now_us = core_.world.clock.now_us();
   if (hold_until_us_ == 0) {
     const size_t bytes = input_.size();
-    if (core_.held_bytes + bytes > static_cast<size_t>(core_.config.hold.max_bytes)) return answer_error(kHeldTooLong);
+    if (core_.held_bytes + bytes > static_cast<size_t>(core_.config.hold.max_bytes)) return held_too_long();
     held_bytes_ = bytes;
     core_.held_bytes += bytes;
     hold_until_us_ = now_us + core_.config.hold.timeout_ms * 1000;
@@ -156,10 +156,15 @@ ClientSession::Taken ClientSession::hold(bool write) {
     if (write) ++core_.counters.held_writes;
     core_.count(Reason::no_server);
   } else if (now_us >= hold_until_us_) {
-    return answer_error(kHeldTooLong);
+    return held_too_long();
   }
   core_.wait_for_servers(reply_to(0));
   return pause(Pause::server);
+}
+
+ClientSession::Taken ClientSession::held_too_long() {
+  if (in_transaction()) transaction_failed();
+  return answer_error(kHeldTooLong);
 }
 
 void ClientSession::end_hold() {

@@ -111,6 +111,7 @@ class ClientSession {
   Taken unknown_command(const Entry* container);
   Taken pause(Pause reason);
   Taken hold(bool write);
+  Taken held_too_long();
   void end_hold();
   void resume();
   void on_end_of_input();
@@ -157,6 +158,7 @@ class ClientSession {
   Taken exec();
   Taken discard();
   Task<void> exec_local(std::vector<std::vector<std::string>> commands);
+  void transaction_failed();
   void end_transaction();
   bool in_transaction() const { return transaction_ && transaction_->open; }
 

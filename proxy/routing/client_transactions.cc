@@ -183,6 +183,14 @@ Task<void> ClientSession::exec_local(std::vector<std::vector<std::string>> comma
   finish_step(replies);
 }
 
+/// A command of the transaction got an error from us: as with stock, EXEC refuses the rest, and is the end itself.
+void ClientSession::transaction_failed() {
+  transaction_->refused = true;
+  if (!iequals(request_.args[0], "exec")) return;
+  if (transaction_->at_server) lease_->send_silent(kDiscard);
+  end_transaction();
+}
+
 void ClientSession::end_transaction() {
   if (transaction_->noted) core_.freshness.forget(std::move(transaction_->noted));
   *transaction_ = {};
