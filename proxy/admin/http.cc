@@ -167,7 +167,8 @@ Task<void> HttpServer::converse(std::unique_ptr<ByteStream> stream) {
       bad.status = refused;
       stream->write(render(bad, false, false));
       auto ending = let_finish(*stream);
-      co_await with_timeout(world_.clock, kRefusedMs, "http", std::move(ending));
+      auto ended = co_await with_timeout(world_.clock, kRefusedMs, "http", std::move(ending));
+      if (!ended.ok()) log_debug("http", "{}: {}", exchange.request.peer, ended.error().detail);
       co_return;
     }
     if (exchange.complete) {

@@ -5,12 +5,11 @@
 // sends all of them in one write.
 // A request that must wait pauses the session and stays in the input; what it waited for wakes it and it is run again
 // from the start. So nothing half-done survives a wait, and the request of a client that has gone is never sent.
-// Failure modes: bad input gets stock's error and the connection is closed; a client that goes takes everything with
-// it: what it was owed is dropped when it arrives, its private connection is closed.
-//
+// Failure modes: bad input gets stock's error and a close; a client that goes takes everything with it: what it was
+// owed is dropped when it arrives, its private connection is closed.
 // The commands stand in files by concern: client_session.cc (reading, pausing, choosing), client_routes.cc (reads,
-// writes, scans, private connections), client_transactions.cc, client_feeds.cc (Pub/Sub, MONITOR), client_state.cc
-// (AUTH, HELLO, SELECT, RESET ...), client_command.cc (CLIENT).
+// writes, scans, private connections), client_transactions.cc, client_feeds.cc (Pub/Sub, MONITOR), client_state.cc,
+// client_command.cc (CLIENT).
 #pragma once
 
 #include <memory>

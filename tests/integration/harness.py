@@ -200,7 +200,7 @@ class Server(Process):
         super().__init__(lab, name)
         self.binary, self.version = binary, server_version(binary)
         self.options = {"port": self.port, "bind": HOST, "dir": self.dir, "logfile": self.log, "save": "",
-                        "protected-mode": "no", "repl-diskless-sync-delay": 0}
+                        "protected-mode": "no", "repl-diskless-sync-delay": 0, "slowlog-log-slower-than": -1}
         if self.version >= (7, 0, 0):
             self.options["enable-debug-command"] = "yes"
         self.options.update({key.replace("_", "-"): value for key, value in options.items()})

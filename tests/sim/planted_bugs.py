@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Plants bugs, one at a time, into a copy of the sources and sees whether the simulation finds them.
 
-A checker that has never failed proves nothing. Each entry of BUGS replaces one piece of text in one file (it must be there
-exactly once, so the list cannot go stale unnoticed), names the scenario that must fail, and what the failure must say.
+A checker that has never failed proves nothing. Each entry of BUGS replaces one piece of text in one file (it must be
+there exactly once, so the list cannot go stale unnoticed), names the scenario that must fail, and what the failure must say.
 
   planted_bugs.py [--seeds N] [--only NAME] [--keep DIRECTORY]
 
@@ -82,7 +82,8 @@ BUGS = [
 
 
 def run(command, **options):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                          **options)
 
 
 def copy_sources(target):
@@ -151,7 +152,8 @@ def main():
             start = time.monotonic()
             caught, words = hunt(source, build_directory, bug, arguments.seeds)
             missed += not caught
-            print(f"{'caught' if caught else 'MISSED'}  {bug[0]} ({time.monotonic() - start:.0f} s): {words}", flush=True)
+            verdict = "caught" if caught else "MISSED"
+            print(f"{verdict}  {bug[0]} ({time.monotonic() - start:.0f} s): {words}", flush=True)
         print(f"{len(BUGS)} bugs in the list, {missed} missed")
         return 1 if missed else 0
     finally:
