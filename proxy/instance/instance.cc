@@ -111,9 +111,11 @@ void Instance::stream_command(std::span<const std::string_view> args, bool trunc
 }
 
 void Instance::upstream_changed() {
-  if (relay_->has_history() && !(relay_->history().replid == history_seen_)) {
+  // At once, not when the relay is in sync: nobody tells us that, and marks set until then must stay.
+  const replication::ReplId& replid = relay_->history().replid;
+  if (!replid.empty() && !(replid == history_seen_)) {
     const bool continued = relay_->history().replid2 == history_seen_;
-    history_seen_ = relay_->history().replid;
+    history_seen_ = replid;
     if (!continued) plane_->new_history(relay_->commands_known_from());
   }
   steering_->relay_changed();
