@@ -2,7 +2,8 @@
 """Plants bugs, one at a time, into a copy of the sources and sees whether the simulation finds them.
 
 A checker that has never failed proves nothing. Each entry of BUGS replaces one piece of text in one file (it must be
-there exactly once, so the list cannot go stale unnoticed), names the scenario that must fail, and what the failure must say.
+there exactly once, so the list cannot go stale unnoticed), names the scenario that must fail, and what the failure
+must say.
 
   planted_bugs.py [--seeds N] [--only NAME] [--keep DIRECTORY]
 
