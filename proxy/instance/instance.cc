@@ -114,7 +114,7 @@ void Instance::upstream_changed() {
   // At once, not when the relay is in sync: nobody tells us that, and marks set until then must stay.
   const replication::ReplId& replid = relay_->history().replid;
   if (!replid.empty() && !(replid == history_seen_)) {
-    const bool continued = relay_->history().replid2 == history_seen_;
+    const bool continued = !history_seen_.empty() && relay_->history().replid2 == history_seen_;
     history_seen_ = replid;
     if (!continued) plane_->new_history(relay_->commands_known_from());
   }
