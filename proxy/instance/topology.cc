@@ -30,7 +30,8 @@ std::string names(const std::vector<NodeView>& nodes, bool (*fits)(const NodeVie
 
 bool is_up_master(const NodeView& node) { return node.reachable && node.is_master; }
 bool is_full_master(const NodeView& node) { return is_up_master(node) && !node.empty && !node.loading; }
-bool is_silent(const NodeView& node) { return !node.heard; }
+// One that was heard a moment ago and is down now may hold the data all the same.
+bool is_silent(const NodeView& node) { return !node.reachable; }
 
 /// The node that took the history over, if the one we follow did not keep it.
 std::optional<size_t> successor(const Situation& s) {
@@ -43,7 +44,7 @@ std::optional<size_t> successor(const Situation& s) {
 void choose_first_primary(const Situation& s, Plan& plan) {
   const std::string silent = names(s.nodes, is_silent);
   if (!silent.empty() && !s.heard_long_enough) {
-    plan.trouble = "waiting for the first answer of " + silent;
+    plan.trouble = "waiting for an answer of " + silent;
     return;
   }
   if (auto full = only(s.nodes, is_full_master)) {
