@@ -128,6 +128,10 @@ Task<Result<void>> Node::look(replication::NodeConnection& connection) {
   ping_reply_ = as_reply(pong.value());
   auto info = co_await connection.ask(split("INFO", ' '));
   CO_RETURN_IF_ERROR(info);
+  if (view_.reachable && info.value().text.starts_with("BUSY")) {
+    heard_ms_ = world_.clock.now_ms();  // a script runs on and on: alive, and SCRIPT KILL has to get through
+    co_return Result<void>();
+  }
   if (info.value().is_error()) co_return Error{Errc::refused, info.value().text};
   if (!view_.reachable) log_notice("node " + view_.name, "up: {}", resp::info_field(info.value().text, "role"));
   take_info(info.value().text, our_host_);

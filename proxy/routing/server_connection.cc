@@ -94,6 +94,7 @@ Task<Result<void>> ServerConnection::set_up() {
   CO_RETURN_IF_ERROR(reply);
   const auto offset = owner_.role_offset(reply.value());
   if (!plan_.is_primary) co_return Result<void>();
+  if (reply.value().starts_with("-BUSY")) co_return Result<void>();  // SCRIPT KILL has to get through
   if (!offset && reply.value().starts_with('-')) co_return refused("ROLE", reply.value());
   if (!offset) co_return Error{Errc::refused, "it is not a primary"};
   freshness_.role_answered(ticket, *offset);

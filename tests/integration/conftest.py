@@ -15,7 +15,8 @@ def pytest_configure(config):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    lab = item.funcargs.get("lab") if hasattr(item, "funcargs") else None
+    funcargs = getattr(item, "funcargs", {})
+    lab = funcargs.get("lab") or getattr(funcargs.get("pair"), "lab", None)
     if report.failed and lab is not None:
         for process in lab.processes:
             report.sections.append((f"log of {process.name} (port {process.port})", process.log_tail()))

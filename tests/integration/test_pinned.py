@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import wait_for
+from harness import stays, wait_for
 from resp_client import Push, encode, same_reply
 
 
@@ -163,7 +163,7 @@ def test_sharded_subscriptions(pair, sides):
     same_reply(*clients, "SUNSUBSCRIBE", "shard")
 
 
-def test_reset_leaves_subscriptions(pair):
+def test_reset_leaves_subscriptions(pair, sides):
     clients = pair.clients()
     same_reply(*clients, "SUBSCRIBE", "a")
     same_reply(*clients, "RESET")
@@ -299,9 +299,11 @@ def test_a_slow_script_blocks_nobody_for_ever(pair, sides):
         node("CONFIG", "SET", "busy-reply-threshold", 100)
     slow.send("EVAL", "while true do end", 0)
     wait_for(lambda: sides[1].raw("SET", "k", "v").startswith(b"-BUSY"), 10, "the primary to be busy")
+    stays(lambda: sides[1].raw("SET", "k", "v").startswith(b"-BUSY"), 3, "busy, not taken for dead")
     assert wait_for(lambda: sides[1]("SCRIPT", "KILL"), 5, "SCRIPT KILL") == "OK"
     assert slow.read_raw().startswith(b"-ERR")
     assert wait_for(lambda: sides[1]("SET", "k", "v"), 5, "writes again") == "OK"
+    wait_for(lambda: sides[1]("PING") == "PONG", 5, "PING, which tells the node's own last answer, to be well again")
 
 
 def test_many_connections_come_and_go(pair, sides):
