@@ -71,6 +71,10 @@ std::optional<std::string> refusal(std::string_view command) {
   return std::nullopt;
 }
 
+/// An instance that follows us sends its writes over such connections, and settles them all by the ROLE of any of them:
+/// it must come from the primary itself.
+bool asks_for_fence(const routing::ClientSession& session) { return session.read_policy() == ReadPolicy::primary; }
+
 std::string unknown_command(std::span<const std::string_view> args) {
   std::string text = "ERR unknown command '" + std::string(args[0].substr(0, 128)) + "', with args beginning with: ";
   size_t room = 128;
@@ -99,8 +103,9 @@ std::optional<std::string> LocalCommands::at_once(routing::ClientSession& sessio
   const std::string name = to_lower(args[0]);
   if (name == "sentinel") return unknown_command(args);
   if (auto refused = refusal(name)) return refused;
-  // An instance that follows us fences its reads with ROLE behind its writes: such a ROLE must ask the primary.
-  if (name == "role" && !session.has_written()) return role_reply(replication_facts(group_, session.face()));
+  if (name == "role" && !asks_for_fence(session) && !session.has_written()) {
+    return role_reply(replication_facts(group_, session.face()));
+  }
   if (name == "info") {
     const std::vector<std::string> sections(args.begin() + 1, args.end());
     if (!parse_sections(sections).only_ours()) return std::nullopt;
@@ -124,7 +129,8 @@ Task<std::string> LocalCommands::answer(routing::ClientSession& session, std::ve
 
 Task<std::string> LocalCommands::role(routing::ClientSession& session, std::vector<std::string>) {
   ReplicationFacts facts = replication_facts(group_, session.face());
-  auto fence = co_await group_.plane().fence(session);
+  auto fence = co_await group_.plane().fence_all();
+  if (!fence.ok() && asks_for_fence(session)) co_return error(fence.error().detail);
   if (fence.ok()) {
     facts.offset = std::max(facts.offset, fence.value().value);
     facts.applied_offset = std::max(facts.applied_offset, fence.value().value);
