@@ -47,6 +47,18 @@ class DeskTurn {
   Signal& freed_;
 };
 
+/// Counts those who wait, on every way out.
+class Waiting {
+ public:
+  explicit Waiting(int& count) : count_(count) { ++count_; }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() { --count_; }
+
+ private:
+  int& count_;
+};
+
 }  // namespace
 
 Node::Node(World& world, const Config& config, NodeConfig identity, bool is_upstream, Owner& owner)
@@ -191,6 +203,7 @@ Task<Result<void>> Node::open_desk() {
 }
 
 Task<Result<resp::Value>> Node::ask(std::vector<std::string> args) {
+  const Waiting waiting(waiting_);
   while (desk_busy_) co_await desk_free_.wait();
   const DeskTurn turn(desk_busy_, desk_free_);
   auto opened = co_await open_desk();
@@ -222,6 +235,7 @@ Task<void> Node::fetch_info(bool everything) {
 }
 
 Task<std::string> Node::info(bool everything, int64_t patience_ms) {
+  const Waiting waiting(waiting_);
   CachedInfo& cache = infos_[everything ? 1 : 0];
   const uint64_t wanted = cache.asked + 1;  // one that begins after this call
   cache.again = true;

@@ -63,6 +63,8 @@ class Node {
   Task<Result<resp::Value>> ask(std::vector<std::string> args);
   /// INFO fetched after this call, if it comes within `patience_ms`; else the last one, or nothing.
   Task<std::string> info(bool everything, int64_t patience_ms);
+  /// Somebody waits for an answer of ask() or info(): the node has to live until then.
+  bool is_waited_for() const { return waiting_ > 0; }
   /// Looks again now rather than in a second.
   void look_again() { look_.notify_all(); }
 
@@ -112,6 +114,7 @@ class Node {
   std::unique_ptr<replication::NodeConnection> desk_;
   bool desk_busy_ = false;
   Signal desk_free_;
+  int waiting_ = 0;
   TaskSet tasks_;
 };
 

@@ -38,12 +38,19 @@ void Steering::become_replica(const Address& master) {
   }
   master_ = master;
   primary_.reset();
+  leave_upstream();
   NodeConfig identity;
   identity.address = master;
   upstream_ = std::make_unique<Node>(world_, config_, identity, true, *this);
   upstream_->start();
   relay_.follow(master, credentials());
   relay_changed();
+}
+
+void Steering::leave_upstream() {
+  if (upstream_ == nullptr) return;
+  table_from_ = nullptr;
+  left_.push_back(std::move(upstream_));
 }
 
 Task<Result<void>> Steering::change_role(std::optional<Address> master) {
@@ -98,7 +105,7 @@ Task<Result<void>> Steering::promote() {
   }
   const Address former = *master_;
   master_.reset();
-  upstream_.reset();
+  leave_upstream();
   const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == node; });
   follow_primary(static_cast<size_t>(index - nodes_.begin()));
   auto taken = co_await wait_for_takeover(*node);

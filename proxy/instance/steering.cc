@@ -41,6 +41,7 @@ Task<void> Steering::tick() {
   for (;;) {
     lag_clock_.record(relay_.offset(), world_.clock.now_ms());
     relay_changed();  // silence changes things too
+    std::erase_if(left_, [](const auto& node) { return !node->is_waited_for(); });
     co_await world_.clock.sleep(LagClock::kSampleEveryMs);
   }
 }

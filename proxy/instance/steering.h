@@ -75,6 +75,7 @@ class Steering final : public Node::Owner {
   replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
 
   void become_replica(const Address& master);
+  void leave_upstream();
   Task<Result<void>> promote();
   Task<Result<void>> bring_level(Node& node);
   /// The lead node, once it is known to follow us. Errc::refused.
@@ -89,6 +90,7 @@ class Steering final : public Node::Owner {
   int64_t started_ms_ = 0;
 
   std::optional<Address> master_;
+  std::vector<std::unique_ptr<Node>> left_;  // former upstreams, until nobody waits for them
   std::unique_ptr<Node> upstream_;  // watched while we are a replica
   std::vector<std::unique_ptr<Node>> nodes_;
   std::optional<size_t> primary_;  // among nodes_, while we front the primary
