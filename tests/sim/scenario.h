@@ -15,6 +15,8 @@ namespace sidestream::sim {
 void run_nodes(SimWorld& world);
 /// The relay between fake nodes.
 void run_relay(SimWorld& world);
+/// Whole instances between fake nodes and applications.
+void run_instance(SimWorld& world);
 
 struct Scenario {
   const char* name;

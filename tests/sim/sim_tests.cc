@@ -41,7 +41,7 @@ void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 namespace sidestream::sim {
 namespace {
 
-constexpr Scenario kScenarios[] = {{"nodes", run_nodes}, {"relay", run_relay}};
+constexpr Scenario kScenarios[] = {{"nodes", run_nodes}, {"relay", run_relay}, {"instance", run_instance}};
 constexpr unsigned kSeedSecondsMax = 60;  // a seed takes some milliseconds
 constexpr uint64_t kTracesShown = 3;
 

@@ -226,6 +226,7 @@ void FakeNode::call(Session& session, const FakeCommand& command, const Words& a
     ++counters_.writes;
   } else if (&session != &console_) {
     ++counters_.reads;
+    if (args.size() > 1) world_.trace("{}: {} {} at {}", name_, args[0], args[1], offset_);
   }
 }
 
