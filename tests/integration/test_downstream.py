@@ -323,3 +323,41 @@ def test_a_node_that_connects_again_replaces_its_old_link(lab, binary):
     assert new.psync(old.replid, old.offset + 1).startswith(YES)
     assert old.closed_within(5)
     assert instance.info()["connected_slaves"] == "1"
+
+
+def test_newlines_alone_keep_a_loading_replica(lab, subject):
+    """It loads for longer than repl-timeout and says so by newlines only; the stream starts with its first ACK."""
+    primary = lab.server(repl_ping_replica_period=3600, repl_timeout=2)
+    front = primary if subject == "stock" else lab.instance([primary], repl_timeout=2)
+    replica = FakeReplica(front.port, 7777)
+    assert replica.psync("?", -1).startswith(NO)
+    replica.read_payload()
+    for _ in range(12):
+        replica.send_raw(b"\n")
+        assert replica.silent_for(0.3), "nothing comes, and nobody closes"
+    front("SET", "k", "v")
+    replica.ack()
+    replica.wait_offset(primary.offset())
+
+
+def test_no_command_of_an_attached_replica_is_answered(front):
+    replica = attach(front[0])
+    replica.send_raw(encode("REPLCONF", "listening-port", 1) + encode("REPLCONF", "ACK", replica.offset))
+    for command in (("PING",), ("GET", "k"), ("NOSUCH",)):
+        try:
+            replica.send(*command)
+        except OSError:
+            break                            # closing such a link is right as well
+    front[0]("SET", "k", "v")
+    replica.closed_within(0.5)
+    assert b"PONG" not in replica.stream and b"ERR" not in replica.stream and b"+OK" not in replica.stream
+    assert front[0]("GET", "k") == b"v"
+
+
+def test_psync_pipelined_behind_the_handshake(front, subject):
+    """Stock refuses that; an instance takes it. Nobody loses the bytes or hangs."""
+    client = RespClient(front[0].port)
+    client.send_raw(handshake_bytes() + encode("PSYNC", "?", "-1"))
+    assert [client.read_raw() for _ in range(4)] == [b"+PONG\r\n"] + [b"+OK\r\n"] * 3
+    reply = client.read_raw()
+    assert reply.startswith(b"-ERR SYNC and PSYNC are invalid" if subject == "stock" else (b"+FULLRESYNC", b"-ERR"))

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from fake_replica import FakeReplica
+from fault_proxy import FaultProxy
 from harness import stays, wait_converged, wait_for
 from load import Load, fill
 from resp_client import encode
@@ -273,3 +274,26 @@ def test_converges_with_stock_replicas_after_chaos(lab, primary):
     replicas[1].start().wait_up()
     replicas[1].replicaof(instance)
     wait_converged(primary, replicas)
+
+
+@pytest.mark.parametrize("loader", ["disabled", "swapdb", "on-empty-db"])
+def test_a_transfer_to_a_stock_replica_breaks_again_and_again(lab, primary, loader):
+    fill(primary.client(), megabytes=2)
+    instance = lab.instance([primary])
+    bystander = FakeReplica(instance.port, 7777, timeout=30)
+    bystander.full_sync()
+    way = lab.closing(FaultProxy(instance.port))
+    replica = lab.server(repl_diskless_load=loader)
+    cuts = [50, 200, 1000, 100000, 1000000, 2000000]
+    way.limits = {"down": cuts[0]}
+    replica.replicaof(way)
+    for number, cut in enumerate(cuts):
+        way.limits = {"down": cut}
+        wait_for(lambda n=number: way.accepted > n + 1, 20, "another attempt")
+    way.limits = {}
+    way.cut()
+    replica.wait_link(30)
+    instance("SET", "k", "v")
+    wait_converged_data(primary, replica)
+    bystander.wait_offset(primary.offset())
+    assert instance.counters()["snapshots_fetched"] <= 2, "the broken attempts used one snapshot"

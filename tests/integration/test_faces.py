@@ -131,3 +131,26 @@ def test_the_password_can_be_changed_at_run_time(locked):
     assert RespClient(front.port).raw("AUTH", "secret").startswith(b"-WRONGPASS")
     with RespClient(front.port) as client:
         assert client("AUTH", "new") == "OK" and client("PING") == "PONG"
+
+
+def test_too_many_clients_read_like_stock(lab, subject):
+    """The ones inside go on; when one leaves, the next is let in."""
+    stock, node = lab.server(maxclients=4), lab.server(**({"maxclients": 4} if subject == "stock" else {}))
+    front = node if subject == "stock" else lab.instance([node], limits={"maxclients": 4})
+    inside = {}
+    for side in (stock, front):
+        inside[side] = [RespClient(side.port) for _ in range(4)]
+        for client in inside[side]:
+            client("GET", "k")
+    expected, actual = RespClient(stock.port), RespClient(front.port)
+    if subject == "stock":
+        assert actual.read_until_close() == expected.read_until_close()
+    else:                                    # room is kept for Sentinel and replicas, not for applications
+        assert actual.raw("GET", "k") == expected.read_until_close()
+    assert inside[front][0]("SET", "k", "v") == "OK"
+    inside[front].pop().close()
+
+    def let_in():
+        with RespClient(front.port) as client:
+            return client("GET", "k") == b"v"
+    wait_for(let_in, 5, "room for another client")

@@ -254,3 +254,37 @@ def test_a_primary_node_that_restarts_empty_wipes_nobody(lab, binary):
     assert primary("DBSIZE") == 0
     stays(lambda: one("GET", "fill:1") is not None, 3, "the replica keeps its data")
     assert instance("PING") is not None
+
+
+def test_replicaof_changes_faster_than_anything_can_settle(lab, binary):
+    """While connecting, in the handshake, in the transfer, just connected: the last word counts."""
+    tops = lab.servers(3)
+    for number, top in enumerate(tops):
+        top("SET", "whoami", number)
+        fill(top.client(), megabytes=1)
+    node = lab.server()
+    instance = lab.instance([node], replicaof=tops[0])
+    for turn in range(30):
+        assert instance("REPLICAOF", HOST, tops[(turn + 1) % 3].port) == "OK"
+        if turn % 5 == 0:
+            wait_for(lambda: instance("ROLE")[3] != b"none", 5, "a state")
+    assert instance("REPLICAOF", HOST, tops[1].port) == "OK"
+    instance.wait_link(20)
+    wait_for(lambda: node("GET", "whoami") == b"1" and node.replid() == tops[1].replid(), 30, "the last one's data")
+    assert [top("GET", "whoami") for top in tops] == [b"0", b"1", b"2"]
+
+
+def test_two_instances_that_follow_each_other(lab, binary):
+    """A loop set up by mistake: nobody loses data, both stay usable, and it can be taken apart."""
+    nodes = lab.servers(2)
+    first = lab.instance([nodes[0]])
+    second = lab.instance([nodes[1]], replicaof=first)
+    second.wait_link()
+    first("SET", "k", "v")
+    wait_for(lambda: nodes[1]("GET", "k") == b"v", 10, "the write at both nodes")
+    first("REPLICAOF", HOST, second.port)
+    stays(lambda: [node("GET", "k") for node in nodes] == [b"v", b"v"], 2, "both keep their data")
+    assert first("ROLE")[0] == b"slave" and second("ROLE")[0] == b"slave"
+    assert first("REPLICAOF", "NO", "ONE") == "OK"
+    wait_for(lambda: first("SET", "k", "w"), 10, "writes again")
+    wait_for(lambda: nodes[1]("GET", "k") == b"w", 20, "the other side to follow")
