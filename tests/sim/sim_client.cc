@@ -157,13 +157,14 @@ Task<Result<std::string>> SimClient::read_frame(ByteStream& stream) {
 Task<Result<void>> SimClient::converse(ByteStream& stream) {
   stream.write(out_);
   const std::vector<Asked> asked = std::exchange(asked_, {});
-  for (const Asked& one : asked) {
+  for (auto one = asked.begin(); one != asked.end(); ++one) {
     auto frame = co_await read_frame(stream);
     if (!frame.ok() && frame.error().code == Errc::protocol) world_.fail(frame.error().detail);
+    if (!frame.ok()) std::for_each(one, asked.end(), [this](const Asked& lost) { lose(lost); });
     CO_RETURN_IF_ERROR(frame);
     world_.mix(frame.value());
     const resp::Value reply = resp::parse_value(frame.value());
-    judge(one, reply);
+    judge(*one, reply);
   }
   if (!input_.empty()) world_.fail(fmt::format("client {}: a reply to nothing: {}", options_.id, printable(input_)));
   co_return Result<void>();
@@ -184,6 +185,7 @@ void SimClient::judge(const Asked& asked, const resp::Value& reply) {
     ++ledger_.errors;
     error_seen_ = true;
     world_.trace("client {}: -{}", options_.id, reply.text);
+    if (reply.text.find("unknown") != std::string::npos) lose(asked);
     if (ledger_.strict) wrong(asked, reply);
     return;
   }
@@ -222,6 +224,11 @@ void SimClient::judge(const Asked& asked, const resp::Value& reply) {
   }
 }
 
+void SimClient::lose(const Asked& asked) {
+  const bool writes_key = asked.kind == Kind::set || (asked.kind == Kind::exec && asked.key >= 0);
+  if (writes_key) ledger_.keys[asked.key].unknown.insert(asked.value);
+}
+
 void SimClient::acknowledge_set(const Asked& asked) {
   Ledger::Key& key = ledger_.keys[asked.key];
   key.acked = std::max(key.acked, asked.value);
@@ -241,7 +248,8 @@ void SimClient::judge_read(const Asked& asked, const resp::Value& reply) {
   const int64_t value = nil ? 0 : value_in(reply.text, name);
   world_.trace("client {}: reads {} of {}, at least {}", options_.id, value, name, asked.value);
   const bool possible = value >= 0 && (outside || value <= ledger_.keys[asked.key].issued);
-  if (!possible || (ledger_.fresh && value < asked.value)) wrong(asked, reply);
+  const bool late = !outside && ledger_.keys[asked.key].unknown.count(value) > 0;
+  if (!possible || (ledger_.fresh && value < asked.value && !late)) wrong(asked, reply);
 }
 
 }  // namespace sidestream::sim

@@ -25,6 +25,7 @@ struct Ledger {
     int64_t issued = 0;
     int64_t acked = 0;
     std::map<std::string, int64_t> acked_by;  // by the instance that said so: only it promises fresh reads
+    std::set<int64_t> unknown;                // sent, and no answer came: may be made at any time later, once
   };
   struct Log {
     int64_t issued = 0;
@@ -87,6 +88,7 @@ class SimClient {
   void judge(const Asked& asked, const resp::Value& reply);
   void judge_read(const Asked& asked, const resp::Value& reply);
   void acknowledge_set(const Asked& asked);
+  void lose(const Asked& asked);
   void wrong(const Asked& asked, const resp::Value& reply);
 
   SimWorld& world_;
