@@ -35,7 +35,7 @@ class Owner:
                 commands.append(("GET", self.key()))
         return commands
 
-    def judge(self, command, reply):
+    def judge(self, command, reply, unknown=()):
         known = self.possible.setdefault(command[1], [None])
         if isinstance(reply, ReplyError):
             self.errors += 1
@@ -45,15 +45,18 @@ class Owner:
             self.possible[command[1]] = [command[2]]
         else:
             self.reads += 1
-            if reply not in known:
+            if reply not in known and (command[1], reply) not in unknown:
                 self.stale.append((command[1], reply, known))
 
     def step(self, client):
         commands = self.batch()
         answered = 0
         try:
-            for command, reply in zip(commands, client.pipeline(commands)):
-                self.judge(command, reply)
+            replies = client.pipeline(commands)
+            # A read that was retried may see a write behind it in the pipeline, if that one's outcome is unknown.
+            unknown = {(c[1], c[2]) for c, r in zip(commands, replies) if c[0] == "SET" and isinstance(r, ReplyError)}
+            for command, reply in zip(commands, replies):
+                self.judge(command, reply, unknown)
                 answered += 1
         except OSError:
             for command in commands[answered:]:
