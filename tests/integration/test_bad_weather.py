@@ -191,7 +191,7 @@ def test_a_short_freeze_of_the_primary_is_only_a_pause(group):
 
 
 def test_promotions_between_two_instances(lab, binary):
-    """The role moves to and fro by plain REPLICAOF, one side at a time: errors may happen, old values never."""
+    """The role moves to and fro by plain REPLICAOF while writes pause: errors may happen, old values never."""
     nodes = lab.servers(2)
     first = lab.instance([nodes[0]], name="instance-first")
     second = lab.instance([nodes[1]], name="instance-second", replicaof=first)
@@ -202,11 +202,12 @@ def test_promotions_between_two_instances(lab, binary):
         for turn in range(4):
             old, new = sides[turn % 2], sides[(turn + 1) % 2]
             time.sleep(0.4)
-            with RespClient(old.port) as client:
-                client("CLIENT", "PAUSE", 400, "WRITE")
-            wait_for(lambda o=old, n=new: n.offset() >= o.offset(), 10, "the new side to be level")
+            node, other = nodes[turn % 2], nodes[(turn + 1) % 2]
+            node("CLIENT", "PAUSE", 20000, "WRITE")
+            wait_for(lambda n=node, o=other: o.offset() >= n.offset(), 10, "the new side to be level")
             assert new("REPLICAOF", "NO", "ONE") == "OK"
             assert old("REPLICAOF", HOST, new.port) == "OK"
+            node("CLIENT", "UNPAUSE")
             wait_for(lambda o=old: o.link_up(), 20, "the old side to follow")
     crowd = in_weather([first.port], 3, weather)
     judged(crowd)

@@ -1,5 +1,7 @@
 """The faces of one instance (truthful, always a primary, reads only), and authentication."""
 
+import socket
+
 import pytest
 
 from fake_replica import FakeReplica
@@ -69,7 +71,6 @@ def test_listen_on_a_unix_socket_as_well(lab, binary):
     instance = lab.instance([lab.server()], start=False)
     instance.config["listen"] = [instance.address, f"unix:{path}"]
     instance.start().wait_up().wait_ready()
-    import socket
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         client.connect(str(path))

@@ -3,6 +3,7 @@
 Each test but the marked ones runs against a stock primary first, then against an instance in front of it.
 """
 
+import os
 import subprocess
 import time
 
@@ -139,7 +140,7 @@ def test_redis_cli_replica_prints_the_stream(lab, loaded):
     front, _ = loaded
     process = subprocess.Popen(["redis-cli", "-h", HOST, "-p", str(front.port), "--replica"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
-    lab.closing(process_closer(process))
+    lab.closing(ProcessCloser(process))
     wait_for(lambda: int(front.info()["connected_slaves"]) == 1, 15, "redis-cli to be connected")
     output = bytearray()
 
@@ -151,7 +152,7 @@ def test_redis_cli_replica_prints_the_stream(lab, loaded):
     wait_for(seen, 15, "redis-cli to print the write")
 
 
-class process_closer:
+class ProcessCloser:
     def __init__(self, process):
         self.process = process
 
@@ -163,7 +164,6 @@ class process_closer:
 
 
 def read_available(pipe):
-    import os
     os.set_blocking(pipe.fileno(), False)
     return pipe.read() or b""
 

@@ -46,4 +46,4 @@ def test_ten_moves_and_only_partial_resyncs(lab, binary, server_binary, writes_t
     assert primary.stat("sync_partial_ok") == partial + 10
     counters = instance.counters()
     assert (counters["full_syncs"], counters["partial_syncs"]) == (0, 10)
-    assert instance.offset() == primary.offset()
+    wait_for(lambda: instance.offset() == primary.offset(), 10, "the instance to be level")
