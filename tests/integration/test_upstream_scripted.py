@@ -406,6 +406,7 @@ def test_the_first_ack_is_repeated(lab, fake):
     fake.on["REPLCONF"] = deaf
     _, node = follower(lab, fake)
     wait_for(lambda: seen, 20, "a first ACK")
+    node.wait_link()      # its dataset is a fixed one: what is written before that would be missing from it
     fake.write("SELECT", 0)
     fake.write("SET", "late", "start")
     wait_for(lambda: node("GET", "late") == b"start", 15, "the stream in spite of the missed ACK")
