@@ -139,6 +139,11 @@ class FakePrimary:
 
     _auth = _client = _select
 
+    def _get(self, _connection, words):
+        """Of database 0; an instance sends reads here when no replica is proven fresh."""
+        value = self.databases.get(0, {}).get(words[1].decode())
+        return b"$-1\r\n" if value is None else b"$%d\r\n%s\r\n" % (len(value), value.encode())
+
     def _role(self, _connection, _words):
         return b"*3\r\n$6\r\nmaster\r\n:%d\r\n*0\r\n" % self.offset
 
