@@ -63,21 +63,41 @@ def stays(condition, seconds, what):
 
 
 # Ports come from below the kernel's ephemeral range, so that no outgoing connection can take one between the
-# check and its use; parallel test workers start at different places.
+# check and its use. Test processes that run at the same time keep off each other's by a socket with the port's name.
 _next_port = random.Random(os.getpid() * 7919 + time.monotonic_ns()).randrange(11000, 31000)
+_reserved = {}
+
+
+def _reserve(port):
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0sidestream-test-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _reserved[port] = mark
+    return True
+
+
+def release_port(port):
+    mark = _reserved.pop(port, None)
+    if mark is not None:
+        mark.close()
 
 
 def free_port():
     global _next_port
     for _ in range(20000):
         _next_port = _next_port + 1 if _next_port < 31999 else 11000
+        if not _reserve(_next_port):
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, _next_port))
                 return _next_port
             except OSError:
-                continue
+                release_port(_next_port)
     raise AssertionError("no free port between 11000 and 32000")
 
 
@@ -327,6 +347,8 @@ class Lab:
             thing.close()
         for process in self.processes:
             process.kill()
+            release_port(process.port)
+            release_port(getattr(process, "admin_port", None))
         shutil.rmtree(self.dir, ignore_errors=True)
 
 

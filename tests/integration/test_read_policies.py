@@ -36,7 +36,7 @@ def reads(instance, count=1000, command=("GET", "k"), batch=1):
 def test_weights_are_exact(lab, binary, policy, batch):
     """60:40 is 60:40; weight 0 is never read."""
     instance, servers = group(lab, (0, 60, 40), routing={"reads": policy})
-    reads(instance, 50)()                    # connections are open, the first fence is known
+    wait_for(lambda: all(served(servers[1:], "get", reads(instance, 50))), 10, "both replicas to be read")
     counts = served(servers, "get", reads(instance, 1000, batch=batch))
     assert counts[0] == 0 and sum(counts) == 1000
     assert abs(counts[1] - 600) <= 2 * batch, counts
