@@ -71,7 +71,8 @@ int run(CommandLine line) {
   world.on_signal(SIGTERM, finish);
   world.on_signal(SIGINT, finish);
   // Until there is a reload, the signal must at least not end the process.
-  world.on_signal(SIGHUP, [] { log_warning("config", "SIGHUP: this version cannot reload; restart to apply changes"); });
+  world.on_signal(SIGHUP,
+                  [] { log_warning("config", "SIGHUP: this version cannot reload; restart to apply changes"); });
   world.on_signal(SIGUSR1, [] {
     auto reopened = reopen_log();
     if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);
