@@ -62,7 +62,13 @@ void Plane::stream_command(std::span<const std::string_view> args, bool truncate
 void Plane::relayed(ReplOffset offset) { core_->freshness.relayed(offset); }
 
 void Plane::new_history(ReplOffset offset) {
-  core_->freshness.new_history(offset);
+  FreshnessMap& freshness = core_->freshness;
+  freshness.new_history(offset);
+  // What the stream's beginning does not tell: writes that the primary has executed by now. We may have acknowledged
+  // them ourselves, before a restart. The next ROLE of the primary knows.
+  FreshnessMap::Batch unknown = freshness.open();
+  freshness.mark_floor(*unknown);
+  freshness.orphan(std::move(unknown));
   core_->servers.new_history();
 }
 
