@@ -22,6 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPL = "proxy/replication/"
 FAKE = "tests/support/"
+PLANE = "proxy/routing/"
 CHECK_FAILED = "Aborted"
 
 # name, file, text, what replaces it, scenario, words of the failure
@@ -69,6 +70,39 @@ BUGS = [
     ("a closed replica is never forgotten", REPL + "relay.cc",
      "ReadyQueue::current().post(reaper_);", "",
      "relay", "do not exist|not converged|left behind|hangs"),
+    # The client plane and the instance.
+    ("the ROLE in front of reads is not looked at", PLANE + "server_connection.cc",
+     "const bool fresh = entry.need.value < 0 || proven_ >= entry.need;", "const bool fresh = true;",
+     "instance", "GET .* is answered"),
+    ("writes settle at what was relayed", PLANE + "freshness.cc",
+     "static_cast<uint64_t>(std::max(role_high_, relayed_).value);", "static_cast<uint64_t>(relayed_.value);",
+     "instance", "GET .* is answered"),
+    ("broken batches settle at once", PLANE + "freshness.cc",
+     "if (!batch->applied_ || batch->empty()) return release(std::move(batch));", "return release(std::move(batch));",
+     "instance", "GET .* is answered"),
+    ("a new history has no floor", PLANE + "freshness.cc",
+     "raise(floor_, offset);\n}", "}",
+     "instance", "GET .* is answered"),
+    ("a sent write is sent again", PLANE + "server_connection.cc",
+     "if (sent || plan_.is_private) {", "if (plan_.is_private) {",
+     "instance", "was made twice"),
+    ("replies as they come", PLANE + "reply_queue.cc",
+     "if (sequence != first_) {", "if (sequence > first_ + 100) {",
+     "instance", "is answered|hang|not served|no answer|" + CHECK_FAILED),
+    ("a connection that settles writes answers from memory", "proxy/admin/local_commands.cc",
+     "return session.read_policy() == ReadPolicy::primary;", "return session.read_policy() == ReadPolicy::eventual;",
+     "instance", "(GET|WAIT) .* is answered"),
+    ("what was left behind is not waited for", "proxy/instance/role_change.cc",
+     "left_.push_back(std::move(upstream_));", "upstream_.reset();",
+     "instance", CHECK_FAILED),
+    ("a data node that is down is passed over", "proxy/instance/topology.cc",
+     "bool is_silent(const NodeView& node) { return !node.reachable; }",
+     "bool is_silent(const NodeView& node) { return !node.heard; }",
+     "instance", "GET .* is answered|not converged"),
+    ("marks are wiped with each new id", "proxy/instance/instance.cc",
+     "if (!continued) plane_->new_history(relay_->commands_known_from());",
+     "if (!continued || true) plane_->new_history(relay_->commands_known_from());",
+     "instance", "GET .* is answered"),
     # The fakes themselves: the checkers do not depend on the relay being right.
     ("fake: backlog one byte off", FAKE + "fake_primary.cc",
      "(held - (offset_ - next_byte + 1))", "(held - (offset_ - next_byte))",

@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <numeric>
+#include <set>
 
 #include "common/text.h"
 #include "proxy/resp/writer.h"
@@ -63,6 +64,7 @@ class Group {
   void recover() {
     world_.calm();
     for (auto& node : nodes_) heal(*node);
+    bring_home();
     ledger_.quiet = true;
     const bool equal = world_.run_until([&] { return all_equal() && all_resting(); }, 200'000);
     if (!equal && !world_.failed()) fail("not converged");
@@ -122,7 +124,7 @@ class Group {
       options.instance = instance.host();
       options.password = password_;
       options.pause_max_ms = world_.dice().between(1, 200);
-      options.holders = [this](int key, int64_t value) { return holders(key, value); };
+      options.holders = [this, &instance](int key, int64_t value) { return holders(instance, key, value); };
       options.outside = [this, &instance] { return passed_through(instance); };
       clients_.push_back(std::make_unique<SimClient>(world_, ledger_, std::move(options)));
       tasks_.add(clients_.back()->run());
@@ -158,8 +160,9 @@ class Group {
 
   /// An instance that follows another is one replica, and may say that it has what its nodes have not applied yet. A
   /// node that lost its memory a moment ago may have had it.
-  int64_t holders(int key, int64_t value) const {
-    return std::ssize(instances_) - 1 + std::count_if(nodes_.begin(), nodes_.end(), [&](const auto& node) {
+  int64_t holders(InstanceHost& instance, int key, int64_t value) const {
+    const bool is_followed = chain_ && instance.running() && instance.group().is_primary();
+    return (is_followed ? 1 : 0) + std::count_if(nodes_.begin(), nodes_.end(), [&](const auto& node) {
              const auto died = died_ms_.find(node.get());
              if (died != died_ms_.end() && world_.clock().now_ms() - died->second < 20'000) return true;
              return node.get() != primary_ && held(*node, key) >= value;
@@ -234,12 +237,12 @@ class Group {
     const bool is_primary = &node == primary_;
     const bool keeps = is_primary || world_.dice().chance(600);
     const std::string rdb = keeps ? node.save() : std::string();
-    const Address home = (i < kFirstNodes ? instances_[0] : instances_[1])->address();
     node.crash();
+    astray_.erase(i);
     died_ms_[&node] = world_.clock().now_ms();
     world_.run_for(world_.dice().between(0, 4000));
     // A replica without data may come up as an empty primary, as one without a configuration does.
-    node.start(rdb, is_primary || (!keeps && world_.dice().chance(500)) ? Address() : home);
+    node.start(rdb, is_primary || (!keeps && world_.dice().chance(500)) ? Address() : home(i));
   }
 
   void restart_instance() {
@@ -294,6 +297,7 @@ class Group {
     if (!chain_) return;
     world_.calm();
     for (auto& node : nodes_) heal(*node);
+    bring_home();
     ledger_.quiet = true;
     if (world_.run_until([&] { return all_equal() && all_resting(); }, 60'000)) {
       InstanceHost& old = *instances_[instances_[0]->group().is_primary() ? 0 : 1];
@@ -315,6 +319,36 @@ class Group {
     if (world_.dice().chance(500)) world_.weather() = roll_weather(world_.dice(), false);
   }
 
+  /// An operator takes a replica for another one and points it at a server of other data, whose offsets are far ahead.
+  void lead_astray(size_t i) {
+    FakeNode& node = *nodes_[i];
+    if (&node == primary_ || !node.running() || node.loading() || !node.is_replica()) return;
+    if (stray_ == nullptr) {
+      FakeNodeOptions options;
+      options.host = "10.0.0.41";
+      options.password = password_;
+      stray_ = std::make_unique<FakeNode>(world_, chronicle_, std::move(options));
+      stray_->start();
+    }
+    for (auto& one : instances_) world_.stall(node.options().host, one->host(), world_.dice().between(0, 3000));
+    died_ms_[&node] = world_.clock().now_ms();
+    node.replicaof(stray_->address());
+    astray_.insert(i);
+    world_.run_for(world_.dice().between(0, 1000));
+    for (int n = 0; n < 20; ++n) stray_->run({"SET", "stray", std::string(20'000, 's')});
+    world_.run_for(world_.dice().between(0, 1000));
+  }
+
+  void bring_home() {
+    for (const size_t i : std::exchange(astray_, {})) {
+      if (!nodes_[i]->running()) continue;
+      const bool loaded = world_.run_until([&] { return !nodes_[i]->loading(); }, 30'000);
+      if (loaded) nodes_[i]->replicaof(home(i));
+    }
+  }
+
+  Address home(size_t i) const { return (i < kFirstNodes ? instances_[0] : instances_[1])->address(); }
+
   std::string any_host() {
     const uint64_t n = world_.dice().below(nodes_.size() + instances_.size());
     return n < nodes_.size() ? nodes_[n]->options().host : instances_[n - nodes_.size()]->host();
@@ -324,10 +358,17 @@ class Group {
     SimRandom& dice = world_.dice();
     FakeNode& node = *nodes_[dice.below(nodes_.size())];
     SimFiles& disk = world_.host(instances_[dice.below(instances_.size())]->host()).files();
-    switch (dice.below(12)) {
+    switch (dice.below(16)) {
       case 0:
       case 1:
         return world_.cut_any();
+      case 11:
+      case 12:
+        return world_.stall_any(dice.between(10, 3000));
+      case 13:
+        return lead_astray(dice.below(nodes_.size()));
+      case 14:
+        return bring_home();
       case 2:
         return world_.part(any_host(), any_host());
       case 3:
@@ -362,6 +403,8 @@ class Group {
   Ledger ledger_;
   std::vector<std::pair<int64_t, int64_t>> outside_writes_;  // offset, number
   std::map<const FakeNode*, int64_t> died_ms_;
+  std::unique_ptr<FakeNode> stray_;
+  std::set<size_t> astray_;
   bool switched_ = false;
   std::vector<std::unique_ptr<FakeNode>> nodes_;
   std::vector<std::unique_ptr<InstanceHost>> instances_;

@@ -197,9 +197,11 @@ class Group {
   void trouble() {
     SimRandom& dice = world_.dice();
     FakeNode& node = *nodes_[dice.below(nodes_.size())];
-    switch (dice.below(12)) {
+    switch (dice.below(13)) {
       case 0:
         return world_.cut_any();
+      case 12:
+        return world_.stall_any(dice.between(10, 3000));
       case 1:
         return world_.part(any_host(), any_host());
       case 2:

@@ -103,6 +103,7 @@ uint64_t failures(const Plan& plan, const Slot* slots) {
 }
 
 void work(const Scenario& scenario, const Plan& plan, uint64_t first, Slot* slots, Slot& slot) {
+  slot.seed = first;
   run_once(scenario, first, false);  // first use of static objects is no leak
   for (uint64_t seed = first; seed <= plan.to && failures(plan, slots) < plan.failures; seed += plan.jobs) {
     slot.seed = seed;

@@ -299,6 +299,11 @@ uint64_t FakeData::version(int db, const std::string& key) const {
   return found == versions_.end() ? cleared_ : found->second;
 }
 
+bool FakeCommand::has(std::string_view flag) const {
+  const auto words = split(flags, ' ');
+  return std::find(words.begin(), words.end(), flag) != words.end();
+}
+
 std::span<const FakeCommand> all_commands() { return kCommands; }
 
 const FakeCommand* find_command(const std::string& name) {

@@ -60,7 +60,8 @@ struct FakeCommand {
   const char* flags;  // separated by blanks, as COMMAND names them
   int first_key, last_key, key_step;
   Run run;  // nullptr: the node itself answers
-  bool writes() const { return std::string_view(flags).find("write") != std::string_view::npos; }
+  bool has(std::string_view flag) const;
+  bool writes() const { return has("write"); }
 };
 
 /// By lower-case name; nullptr if the fake does not know it.

@@ -183,9 +183,9 @@ bool FakeNode::refuse(Session& session, const FakeCommand* command, const Words&
   } else if (command->arity > 0 ? args.size() != static_cast<size_t>(command->arity)
                                 : args.size() < static_cast<size_t>(-command->arity)) {
     error = std::string("ERR wrong number of arguments for '") + command->name + "' command";
-  } else if (!session.authenticated && std::string_view(command->flags).find("no_auth") == std::string_view::npos) {
+  } else if (!session.authenticated && !command->has("no_auth")) {
     error = "NOAUTH Authentication required.";
-  } else if (loading_ && std::string_view(command->flags).find("loading") == std::string_view::npos) {
+  } else if (loading_ && !command->has("loading")) {
     error = "LOADING Redis is loading the dataset in memory";
   } else if (is_replica() && command->writes()) {
     error = "READONLY You can't write against a read only replica.";
@@ -223,7 +223,7 @@ void FakeNode::call(Session& session, const FakeCommand& command, const Words& a
   if (command.run == nullptr) return (this->*answer_of(command.name))(session, args);
   if (command.run(data_, session.db, args, session.protocol, session.out)) {
     effects_.push_back({session.db, args});
-    ++counters_.writes;
+    if (&session != &console_) ++counters_.writes;
   } else if (&session != &console_) {
     ++counters_.reads;
     if (args.size() > 1) world_.trace("{}: {} {} at {}", name_, args[0], args[1], offset_);

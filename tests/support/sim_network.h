@@ -7,6 +7,7 @@
 // destroyed end, a cut and a crash reset both ends: what had arrived can still be read, then reads fail.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -40,6 +41,8 @@ class Wire final : public ReadyNode {
   void cancel_read() { read_ = nullptr; }
   void cancel_drain() { drain_ = nullptr; }
   void wake();
+  /// What is sent from now on arrives no earlier.
+  void stall_until(int64_t us) { last_arrival_us_ = std::max(last_arrival_us_, us); }
   size_t unsent() const { return queued_.size() - queued_from_; }
   bool ended() const { return end_arrived_; }
 

@@ -116,10 +116,28 @@ bool SimWorld::parted(const std::string& a, const std::string& b) const {
   return !parted_.empty() && parted_.count(ordered(a, b)) > 0;
 }
 
+Connection* SimWorld::any_connection() {
+  if (connections_.empty()) return nullptr;
+  return std::next(connections_.begin(), static_cast<int64_t>(dice_.below(connections_.size())))->second.get();
+}
+
 void SimWorld::cut_any() {
-  if (connections_.empty()) return;
-  auto victim = std::next(connections_.begin(), static_cast<int64_t>(dice_.below(connections_.size())));
-  victim->second->reset("cut");
+  if (Connection* victim = any_connection()) victim->reset("cut");
+}
+
+void SimWorld::stall_any(int64_t ms) {
+  if (Connection* victim = any_connection()) stall(*victim, ms);
+}
+
+void SimWorld::stall(const std::string& from, const std::string& to, int64_t ms) {
+  for (auto& [id, connection] : connections_) {
+    if (connection->host[0] == from && connection->host[1] == to) stall(*connection, ms);
+  }
+}
+
+void SimWorld::stall(Connection& victim, int64_t ms) {
+  trace("connection {} {} -> {}: stalls for {} ms", victim.id, victim.host[0], victim.host[1], ms);
+  for (Wire& wire : victim.wire) wire.stall_until(clock_.now_us() + ms * 1000);
 }
 
 void SimWorld::calm() {

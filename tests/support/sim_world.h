@@ -96,6 +96,9 @@ class SimWorld {
   bool parted(const std::string& a, const std::string& b) const;
   /// Cuts one of the open connections, both ends fail.
   void cut_any();
+  /// One of the open connections delivers nothing for a while; those that `from` opened to `to` do.
+  void stall_any(int64_t ms);
+  void stall(const std::string& from, const std::string& to, int64_t ms);
   /// Good weather, nobody parted, no pending cuts, disks work: what follows is recovery.
   void calm();
 
@@ -126,6 +129,8 @@ class SimWorld {
   void trace_line(std::string text);
   void step(int64_t until_us);
   void wake_roads();
+  Connection* any_connection();
+  void stall(Connection& victim, int64_t ms);
 
   ReadyQueue queue_;
   SimClock clock_;
