@@ -21,7 +21,11 @@ ConnectionPlan plan_for(const TargetFacts& facts, bool is_primary) {
 
 Target::Target(World& world, FreshnessMap& freshness, ReplySink& sink, PoolOwner& owner, TargetFacts facts,
                bool is_primary, int number)
-    : facts_(std::move(facts)), is_primary_(is_primary), number_(number), name_(facts_.address.text()),
+    : freshness_(freshness),
+      facts_(std::move(facts)),
+      is_primary_(is_primary),
+      number_(number),
+      name_(facts_.address.text()),
       pool_(world, freshness, sink, owner, plan_for(facts_, is_primary),
             [this](std::string_view frame) { return check_role(frame); }) {
   forget_offset();
@@ -71,6 +75,9 @@ std::optional<ReplOffset> Target::check_role(std::string_view frame) {
   }
   view.known = ReplOffset{-1};  // until this reply says better
   if (!role || role->primary || !role->connected || !facts_.online) return std::nullopt;
+  // Nobody has from us what we have not passed on (0: no stream has been seen yet).
+  const ReplOffset passed_on = freshness_.relayed();
+  if (passed_on.value > 0 && role->offset > passed_on) return std::nullopt;
   // Its offset means something to us only while it follows whom it followed when its link was known to be up.
   if (expected_upstream_.empty()) expected_upstream_ = role->upstream;
   if (expected_upstream_ != role->upstream) return std::nullopt;

@@ -37,6 +37,7 @@ class Target {
   std::optional<ReplOffset> check_role(std::string_view frame);
   void refresh_view();
 
+  const FreshnessMap& freshness_;
   TargetFacts facts_;
   bool is_primary_;
   int number_;

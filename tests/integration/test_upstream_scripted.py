@@ -361,6 +361,8 @@ def test_full_resync_over_a_new_history(lab, fake):
 def test_cut_after_fullresync_keeps_the_old_data_readable(lab, fake):
     """A transfer of a new history that never completes: what is below keeps its data and its link."""
     instance, node = synced(lab, fake)
+    if lab.subject == "instance":  # a fresh read is proven once the primary has said how far it is
+        wait_for(lambda: node.address.encode() in instance("SIDESTREAM", "EXPLAIN", "GET", "a"), 10, "proven reads")
     with fake.lock:
         fake.replid, fake.base = "d" * 40, 50000
         fake.history.clear()
