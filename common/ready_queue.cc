@@ -1,45 +1,18 @@
 // ready_queue.cc: two intrusive lists and the loop over them.
 #include "common/ready_queue.h"
 
-#include "common/check.h"
-
 namespace sidestream {
-namespace {
-thread_local ReadyQueue* t_current = nullptr;
-}
 
-void ReadyNode::unlink() {
-  if (next_ == nullptr) return;
-  prev_->next_ = next_;
-  next_->prev_ = prev_;
-  prev_ = next_ = nullptr;
-}
-
-void Resumption::post() { ReadyQueue::current().post(*this); }
-
-ReadyQueue::ReadyQueue() : outer_(t_current) {
+ReadyQueue::ReadyQueue() : outer_(current_) {
   ready_.prev_ = ready_.next_ = &ready_;
   turn_end_.prev_ = turn_end_.next_ = &turn_end_;
-  t_current = this;
+  current_ = this;
 }
 
 ReadyQueue::~ReadyQueue() {
   CHECK(idle());
-  t_current = outer_;
+  current_ = outer_;
   ready_.next_ = turn_end_.next_ = nullptr;  // heads: nothing to unlink
-}
-
-ReadyQueue& ReadyQueue::current() {
-  CHECK(t_current != nullptr);
-  return *t_current;
-}
-
-void ReadyQueue::link(ReadyNode& head, ReadyNode& node) {
-  if (node.queued()) return;
-  node.prev_ = head.prev_;
-  node.next_ = &head;
-  head.prev_->next_ = &node;
-  head.prev_ = &node;
 }
 
 ReadyNode* ReadyQueue::pop(ReadyNode& head) {
@@ -49,8 +22,6 @@ ReadyNode* ReadyQueue::pop(ReadyNode& head) {
   return node;
 }
 
-void ReadyQueue::post(ReadyNode& node) { link(ready_, node); }
-void ReadyQueue::post_turn_end(ReadyNode& node) { link(turn_end_, node); }
 bool ReadyQueue::idle() const { return ready_.next_ == &ready_ && turn_end_.next_ == &turn_end_; }
 
 void ReadyQueue::drain() {

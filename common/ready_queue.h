@@ -10,6 +10,8 @@
 
 #include <coroutine>
 
+#include "common/check.h"
+
 namespace sidestream {
 
 class ReadyQueue;
@@ -55,23 +57,43 @@ class ReadyQueue {
   ReadyQueue& operator=(const ReadyQueue&) = delete;
 
   /// The queue of this thread; one must exist.
-  static ReadyQueue& current();
+  static ReadyQueue& current() {
+    CHECK(current_ != nullptr);
+    return *current_;
+  }
 
   /// Queues a node; no effect if it is queued already.
-  void post(ReadyNode& node);
-  void post_turn_end(ReadyNode& node);
+  void post(ReadyNode& node) { link(ready_, node); }
+  void post_turn_end(ReadyNode& node) { link(turn_end_, node); }
   bool idle() const;
   /// Runs until nothing is queued. Never called from inside a node.
   void drain();
 
  private:
-  static void link(ReadyNode& head, ReadyNode& node);
+  static void link(ReadyNode& head, ReadyNode& node) {
+    if (node.queued()) return;
+    node.prev_ = head.prev_;
+    node.next_ = &head;
+    head.prev_->next_ = &node;
+    head.prev_ = &node;
+  }
   static ReadyNode* pop(ReadyNode& head);
+
+  static inline thread_local ReadyQueue* current_ = nullptr;
 
   ReadyNode ready_;
   ReadyNode turn_end_;
   bool draining_ = false;
   ReadyQueue* outer_;  // of this thread, while this one is current
 };
+
+inline void ReadyNode::unlink() {
+  if (next_ == nullptr) return;
+  prev_->next_ = next_;
+  next_->prev_ = prev_;
+  prev_ = next_ = nullptr;
+}
+
+inline void Resumption::post() { ReadyQueue::current().post(*this); }
 
 }  // namespace sidestream

@@ -21,7 +21,10 @@ std::optional<int64_t> parse_duration_ms(std::string_view text, int64_t bare_uni
 
 std::string to_lower(std::string_view text);
 std::string to_upper(std::string_view text);
-bool iequals(std::string_view a, std::string_view b);
+bool iequals_letters(const char* a, const char* b, size_t size);
+inline bool iequals(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && iequals_letters(a.data(), b.data(), a.size());
+}
 std::vector<std::string> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);
 /// For logs and error texts: unprintable bytes as \xHH, cut at `max` characters.

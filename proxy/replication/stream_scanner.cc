@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/text.h"
+#include "proxy/resp/plain_length.h"
 
 namespace sidestream::replication {
 namespace {
@@ -47,7 +48,9 @@ Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
   size_t at = 0;
   while (at < bytes.size()) {
     const auto rest = bytes.substr(at);
-    if (phase_ == Phase::body) {
+    if (const size_t whole = take_whole(rest)) {
+      at += whole;
+    } else if (phase_ == Phase::body) {
       at += take_body(rest);
     } else {
       auto taken = take_line(rest);
@@ -59,6 +62,34 @@ Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
   }
   keep_borrowed();
   return {};
+}
+
+/// What most of a stream consists of: a command that lies in the chunk from beginning to end. Its size; 0: it does not,
+/// or is anything but plain, which the careful steps below judge.
+size_t StreamScanner::take_whole(std::string_view rest) {
+  if (phase_ != Phase::start || !line_.empty()) return 0;
+  const char* at = rest.data();
+  const char* const end = at + rest.size();
+  int64_t count = 0;
+  at = resp::read_plain_length(at, end, '*', count);
+  if (at == nullptr || count == 0 || count > static_cast<int64_t>(kArgumentsMax)) return 0;
+  args_.resize(static_cast<size_t>(count));
+  size_t bytes = 0;
+  for (std::string_view& arg : args_) {
+    int64_t length = 0;
+    at = resp::read_plain_length(at, end, '$', length);
+    const bool fits =
+        at != nullptr && length <= static_cast<int64_t>(kArgumentBytesMax) && length + kTrailer <= end - at;
+    bytes += static_cast<size_t>(length);
+    if (!fits || bytes > kArgumentsBytesMax) {
+      args_.clear();
+      return 0;
+    }
+    arg = {at, static_cast<size_t>(length)};
+    at += length + kTrailer;
+  }
+  whole_command_ = true;
+  return static_cast<size_t>(at - rest.data());
 }
 
 Result<size_t> StreamScanner::take_line(std::string_view rest) {
@@ -154,14 +185,15 @@ void StreamScanner::keep_borrowed() {
 void StreamScanner::complete(Visitor& visitor) {
   whole_command_ = false;
   phase_ = Phase::start;
-  if (!args_.empty() && iequals(args_[0], "MULTI")) in_transaction_ = true;
-  if (!args_.empty() && iequals(args_[0], "EXEC")) in_transaction_ = false;
+  const std::string_view name = args_.empty() ? std::string_view{} : args_[0];
+  if (iequals(name, "MULTI")) in_transaction_ = true;
+  if (iequals(name, "EXEC")) in_transaction_ = false;
   const ReplOffset before = command_boundary_;
   note_boundary();
   if (!args_.empty() || truncated_) visitor.command(Command{args_, truncated_, before, command_boundary_});
   args_.clear();
   borrowed_from_ = 0;
-  kept_.clear();
+  if (!kept_.empty()) kept_.clear();
   arguments_bytes_ = 0;
   truncated_ = false;
 }

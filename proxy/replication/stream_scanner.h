@@ -54,6 +54,7 @@ class StreamScanner {
 
  private:
   enum class Phase : uint8_t { start, bulk_header, body };
+  size_t take_whole(std::string_view rest);
   Result<size_t> take_line(std::string_view rest);
   Result<void> apply_line(std::string_view line);
   size_t take_body(std::string_view rest);

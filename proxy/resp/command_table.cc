@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <initializer_list>
 
 #include "common/text.h"
 
@@ -152,6 +154,23 @@ CommandClass class_of(const CommandEntry& entry) {
   return about_keys ? CommandClass::read : CommandClass::read_primary;
 }
 
+/// What the way of a request asks about its command, from what is known about it.
+void derive(CommandEntry& entry) {
+  const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::find(names.begin(), names.end(), entry.name) != names.end();
+  };
+  const CommandClass cls = entry.cls;
+  entry.without_login = is_one_of({"auth", "hello", "quit", "reset"});
+  entry.while_subscribed = cls == CommandClass::subscribe || is_one_of({"ping", "quit", "reset"});
+  entry.may_write = entry.writes || cls == CommandClass::write || cls == CommandClass::script ||
+                    cls == CommandClass::pin || is_one_of({"exec", "pfcount"});
+  const bool one_key = entry.keys.size() == 1 && !entry.incomplete_keys && !entry.pattern_keys;
+  if (!one_key) return;
+  const KeyRange& range = entry.keys[0];
+  const bool fixed = range.begin == KeyRange::Begin::index && range.find == KeyRange::Find::range && range.last == 0;
+  if (fixed && range.index > 0) entry.only_key = static_cast<size_t>(range.index);
+}
+
 /// All that follows from name, flags and keys.
 void classify(CommandEntry& entry) {
   entry.admin = has_flag(entry, "admin");
@@ -168,6 +187,7 @@ void classify(CommandEntry& entry) {
     entry.incomplete_keys = true;  // nothing keeps a script to the keys it was given
   }
   if (entry.writes && entry.keys.empty()) entry.incomplete_keys = true;  // FLUSHALL and the like
+  derive(entry);
 }
 
 /// The value behind `name` in [name value name value ...].
@@ -273,6 +293,7 @@ std::unique_ptr<CommandEntry> entry_from(const Value& value) {
   }
   classify(*entry);
   if (!has_specs) add_old_subcommands(*entry);
+  entry->is_container = entry->subcommands.find(std::string_view("help")) != entry->subcommands.end();
   return entry;
 }
 
@@ -325,6 +346,23 @@ bool uses_patterns(Args args) {
 
 char fold(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
+/// Eight bytes at once: ASCII capitals become small letters, all else stays.
+uint64_t fold_eight(uint64_t bytes) {
+  constexpr uint64_t kEach = 0x0101010101010101;
+  const uint64_t low_bits = bytes & (kEach * 0x7f);
+  const uint64_t from_a = low_bits + kEach * (0x80 - 'A');  // the top bit of each byte: at least 'A'
+  const uint64_t past_z = low_bits + kEach * (0x7f - 'Z');  // beyond 'Z'
+  const uint64_t capitals = (from_a ^ past_z) & ~bytes & (kEach * 0x80);
+  return bytes | capitals >> 2;
+}
+
+template <class Word>
+uint64_t load(const char* from) {
+  Word word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
+}
+
 }  // namespace
 
 size_t NameHash::operator()(std::string_view name) const {
@@ -336,6 +374,19 @@ size_t NameHash::operator()(std::string_view name) const {
 bool NameEqual::operator()(std::string_view a, std::string_view b) const {
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return fold(x) == fold(y); });
+}
+
+PackedName::PackedName(std::string_view name) : size(name.size()) {
+  const char* const first = name.data();
+  const char* const last = first + size;
+  if (size >= 8) {
+    head = fold_eight(load<uint64_t>(first));
+    tail = fold_eight(load<uint64_t>(last - 8));
+  } else if (size >= 4) {
+    head = fold_eight(load<uint32_t>(first) | load<uint32_t>(last - 4) << 32);
+  } else if (size > 0) {
+    head = fold_eight(load<uint8_t>(first) | load<uint8_t>(first + size / 2) << 8 | load<uint8_t>(last - 1) << 16);
+  }
 }
 
 std::string_view class_name(CommandClass cls) {
@@ -356,7 +407,10 @@ CommandClass effective_class(const CommandEntry& entry, Args args) {
   return entry.cls;
 }
 
-CommandTable::CommandTable() { add_own(); }
+CommandTable::CommandTable() {
+  add_own();
+  make_index();
+}
 
 CommandTable CommandTable::from_command_reply(const Value& reply) {
   CommandTable table;
@@ -367,7 +421,38 @@ CommandTable CommandTable::from_command_reply(const Value& reply) {
     std::string name = entry->name;
     table.commands_[std::move(name)] = std::move(entry);
   }
+  table.make_index();
   return table;
+}
+
+void CommandTable::make_index() {
+  size_t slots = 64;
+  while (slots < commands_.size() * 4) slots *= 2;
+  index_.assign(slots, {});
+  for (const auto& [name, entry] : commands_) {
+    if (name.size() > PackedName::kSizeMax) continue;
+    const PackedName packed(name);
+    size_t at = place_of(packed);
+    while (index_[at].entry != nullptr) at = (at + 1) & (slots - 1);
+    index_[at] = {packed, entry.get()};
+  }
+}
+
+size_t CommandTable::place_of(const PackedName& name) const {
+  uint64_t mixed = (name.head ^ name.tail * 31 ^ name.size) * 0x9e3779b97f4a7c15;
+  mixed ^= mixed >> 32;
+  return mixed & (index_.size() - 1);
+}
+
+const CommandEntry* CommandTable::find_command(std::string_view name) const {
+  if (name.size() > PackedName::kSizeMax) {
+    const auto found = commands_.find(name);
+    return found == commands_.end() ? nullptr : found->second.get();
+  }
+  const PackedName packed(name);
+  size_t at = place_of(packed);
+  while (index_[at].entry != nullptr && index_[at].name != packed) at = (at + 1) & (index_.size() - 1);
+  return index_[at].entry;
 }
 
 void CommandTable::add_own() {
@@ -383,12 +468,10 @@ void CommandTable::add_own() {
 
 const CommandEntry* CommandTable::find(Args args) const {
   if (args.empty()) return nullptr;
-  const auto command = commands_.find(args[0]);
-  if (command == commands_.end()) return nullptr;
-  const CommandMap& subcommands = command->second->subcommands;
-  if (subcommands.empty() || args.size() < 2) return command->second.get();
-  const auto sub = subcommands.find(args[1]);
-  return sub == subcommands.end() ? command->second.get() : sub->second.get();
+  const CommandEntry* command = find_command(args[0]);
+  if (command == nullptr || command->subcommands.empty() || args.size() < 2) return command;
+  const auto sub = command->subcommands.find(args[1]);
+  return sub == command->subcommands.end() ? command : sub->second.get();
 }
 
 bool CommandTable::arity_fits(const CommandEntry& entry, size_t count) const {
@@ -397,6 +480,10 @@ bool CommandTable::arity_fits(const CommandEntry& entry, size_t count) const {
 }
 
 Keys CommandTable::for_each_key(const CommandEntry& entry, Args args, KeyVisitor visit) {
+  if (entry.only_key != 0 && entry.only_key < args.size()) {
+    visit(args[entry.only_key]);
+    return Keys::known;
+  }
   if (entry.keys.empty()) return entry.incomplete_keys ? Keys::unknown : Keys::none;
   bool told = !entry.incomplete_keys;
   for (const KeyRange& range : entry.keys) told &= visit_range(range, args, visit);

@@ -64,6 +64,15 @@ struct NameEqual {
   bool operator()(std::string_view a, std::string_view b) const;
 };
 struct CommandEntry;
+/// A name of up to 16 bytes, without case, in a form that is compared at once. Longer ones are not packed.
+struct PackedName {
+  uint64_t head = 0, tail = 0;  // they overlap in names of 9 to 15 bytes
+  size_t size = 0;
+  static constexpr size_t kSizeMax = 16;
+  explicit PackedName(std::string_view name);
+  PackedName() = default;
+  friend bool operator==(const PackedName&, const PackedName&) = default;
+};
 using CommandMap = std::unordered_map<std::string, std::unique_ptr<CommandEntry>, NameHash, NameEqual>;
 
 struct CommandEntry {
@@ -75,6 +84,12 @@ struct CommandEntry {
   bool incomplete_keys = false;  // touches keys that it does not name, or at places nobody told us
   bool pattern_keys = false;     // SORT_RO BY/GET: reads keys made of patterns
   bool block_option = false;     // XREAD, XREADGROUP: blocks only if told so, see effective_class()
+  // What follows from the above, so that nobody compares names on the way of each request.
+  bool without_login = false;     // AUTH, HELLO, QUIT, RESET
+  bool while_subscribed = false;  // may be sent by a RESP2 subscriber
+  bool may_write = false;         // held while CLIENT PAUSE WRITE lasts
+  bool is_container = false;      // all its subcommands are known: others do not exist
+  size_t only_key = 0;            // where the key stands, if there is exactly one and at a fixed place
   std::vector<KeyRange> keys;
   std::vector<std::string> flags;  // as the node names them
   CommandMap subcommands;          // by the part behind '|'
@@ -123,7 +138,16 @@ class CommandTable {
 
  private:
   void add_own();
+  void make_index();
+  size_t place_of(const PackedName& name) const;
+  const CommandEntry* find_command(std::string_view name) const;
+
+  struct IndexSlot {
+    PackedName name;
+    const CommandEntry* entry = nullptr;
+  };
   CommandMap commands_;
+  std::vector<IndexSlot> index_;  // of all names that can be packed; probed linearly, its size is a power of two
   size_t from_node_ = 0;
 };
 

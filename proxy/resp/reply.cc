@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/text.h"
+#include "proxy/resp/plain_length.h"
 
 namespace sidestream::resp {
 namespace {
@@ -28,9 +29,27 @@ Frame frame_of(char type) {
   return type == '|' ? Frame::attribute : Frame::unknown;
 }
 
+/// The size of a reply that is nothing but "+OK" or one plain bulk, and whole; 0: for scan_one() to find out.
+size_t plain_size(std::string_view bytes) {
+  constexpr std::string_view kOk = "+OK\r\n";
+  if (bytes.starts_with(kOk)) return kOk.size();
+  int64_t length = 0;
+  const char* const end = bytes.data() + bytes.size();
+  const char* const body = read_plain_length(bytes.data(), end, '$', length);
+  if (body == nullptr || length + 2 > end - body) return 0;
+  return static_cast<size_t>(body + length + 2 - bytes.data());
+}
+
 }  // namespace
 
 ReplyScanner::State ReplyScanner::scan(std::string_view bytes) {
+  if (position_ == 0 && searched_ == 0) {
+    if (const size_t size = plain_size(bytes)) {
+      position_ = size;
+      pending_ = 0;
+      return State::complete;
+    }
+  }
   while (pending_ > 0) {
     if (position_ >= bytes.size()) return State::incomplete;
     const State state = scan_one(bytes);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/text.h"
+#include "proxy/resp/plain_length.h"
 
 namespace sidestream::resp {
 namespace {
@@ -90,14 +91,37 @@ struct RequestParser::Line {
 
 RequestParser::State RequestParser::next(std::string_view bytes, Request& request) {
   if (finished_) {
+    if (take_whole(bytes, request)) return State::ok;
     finished_ = false;
     position_ = 0;
     arguments_left_ = -1;
-    clear_and_trim(found_);
+    found_.clear();
   }
   expected_ = 0;
   if (bytes.empty()) return State::incomplete;
   return bytes[0] == '*' ? parse_multibulk(bytes, request) : parse_inline(bytes, request);
+}
+
+bool RequestParser::take_whole(std::string_view bytes, Request& request) {
+  const char* at = bytes.data();
+  const char* const end = at + bytes.size();
+  int64_t count = 0;
+  at = read_plain_length(at, end, '*', count);
+  if (at == nullptr || count > static_cast<int64_t>(kArgumentsKept) || !limits.authenticated) return false;
+  clear_and_trim(request.args);
+  request.args.resize(static_cast<size_t>(count));
+  for (std::string_view& argument : request.args) {
+    int64_t length = 0;
+    at = read_plain_length(at, end, '$', length);
+    if (at == nullptr || length > limits.bulk_bytes_max || length + 2 > end - at) return false;
+    argument = {at, static_cast<size_t>(length)};
+    at += length + 2;
+  }
+  position_ = static_cast<size_t>(at - bytes.data());
+  expected_ = 0;
+  request.raw = bytes.substr(0, position_);
+  request.is_inline = false;
+  return true;
 }
 
 RequestParser::State RequestParser::fail(std::string text) {
@@ -146,6 +170,7 @@ RequestParser::State RequestParser::parse_multibulk(std::string_view bytes, Requ
   request.is_inline = false;
   clear_and_trim(request.args);
   for (const Argument& argument : found_) request.args.push_back(bytes.substr(argument.offset, argument.length));
+  clear_and_trim(found_);
   finished_ = true;
   return State::ok;
 }

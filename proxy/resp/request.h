@@ -53,6 +53,8 @@ class RequestParser {
 
  private:
   struct Line;
+  /// What nearly every call finds: a multibulk request, whole and plain. False: anything else, for the others to judge.
+  bool take_whole(std::string_view bytes, Request& request);
   State fail(std::string text);
   State parse_inline(std::string_view bytes, Request& request);
   State parse_multibulk(std::string_view bytes, Request& request);

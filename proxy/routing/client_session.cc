@@ -252,9 +252,7 @@ ClientSession::Taken ClientSession::run() {
 
 ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cls) {
   const bool ours = cls == CommandClass::session || cls == CommandClass::local || cls == CommandClass::subscribe;
-  const bool may_write = entry.writes || cls == CommandClass::write || cls == CommandClass::script ||
-                         cls == CommandClass::pin || entry.name == "exec" || entry.name == "pfcount";
-  if (!ours && core_.paused(may_write)) {
+  if (!ours && core_.paused(entry.may_write)) {
     core_.wait_for_servers(reply_to(0));
     return pause(Pause::clients);
   }
@@ -290,25 +288,21 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
     return unknown_command(nullptr);
   }
   // A node before 7.0 does not tell its subcommands; from 7.0 on each container has HELP.
-  if (args.size() > 1 && entry->subcommands.find(std::string_view("help")) != entry->subcommands.end()) {
+  if (entry->is_container && args.size() > 1) {
     return in_transaction() ? queue(nullptr) : unknown_command(entry);
   }
   if (!core_.commands.arity_fits(*entry, args.size())) {
     if (in_transaction() && !core_.commands.empty()) return queue(nullptr);
     return answer_error("ERR wrong number of arguments for '" + entry->name + "' command");
   }
-  const bool open_to_all = entry->name == "auth" || entry->name == "hello" || entry->name == "quit" ||
-                           entry->name == "reset";
-  if (!authenticated_ && !open_to_all) return answer_error("NOAUTH Authentication required.");
+  if (!authenticated_ && !entry->without_login) return answer_error("NOAUTH Authentication required.");
   if (reserved_ && !allowed_to_reserved(*entry)) {
     answer_error("ERR max number of clients reached");
     closing_ = true;
     ++core_.rejected;
     return Taken::yes;
   }
-  const bool in_subscription = entry->cls == CommandClass::subscribe || entry->name == "ping" ||
-                               entry->name == "quit" || entry->name == "reset";
-  if (protocol_ == 2 && subscribed() && !in_subscription) {
+  if (protocol_ == 2 && subscribed() && !entry->while_subscribed) {
     return answer_error("ERR Can't execute '" + entry->name +
                         "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context");
   }

@@ -34,8 +34,9 @@ bool preferred(const TargetView& target, std::string_view prefer) {
 
 /// Smooth weighted round-robin among the eligible; those of our zone alone, if there are any. -1: nobody.
 int choose(const Eligible& eligible, std::string_view prefer, int sticky, std::span<TargetView*> targets) {
+  const bool choosy = prefer != "any";
   bool near = false;
-  for (const TargetView* target : targets) near |= eligible(*target) && preferred(*target, prefer);
+  for (const TargetView* target : targets) near |= choosy && eligible(*target) && preferred(*target, prefer);
   int64_t total = 0;
   int best = -1;
   for (int i = 0; i < static_cast<int>(targets.size()); ++i) {

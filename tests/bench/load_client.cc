@@ -34,6 +34,7 @@ struct Options {
   size_t value_bytes = 64;
   double seconds = 3;
   double warmup = 0.5;
+  uint64_t requests = 0;  // 0: by time
   bool fill = false;
   bool unchecked = false;
   std::vector<int> watch;
@@ -223,7 +224,11 @@ class Load {
     watch_.restart();
     CpuWatch own({getpid()});
     const int64_t started = now_ns();
-    turn_until(started + static_cast<int64_t>(options_.seconds * 1e9));
+    if (options_.requests > 0) {
+      turn_until(INT64_MAX, options_.requests);
+    } else {
+      turn_until(started + static_cast<int64_t>(options_.seconds * 1e9));
+    }
     const double seconds = static_cast<double>(now_ns() - started) / 1e9;
     fmt::print(R"({{"seconds":{:.4f},"requests":{},"errors":{},"misses":{},"cpu_s":{},"own_cpu_s":{},{}}})"
                "\n",
@@ -239,9 +244,9 @@ class Load {
     if (epoll_ctl(poller_, operation, connection.fd, &interest) != 0) die("epoll_ctl");
   }
 
-  void turn_until(int64_t deadline) {
+  void turn_until(int64_t deadline, uint64_t requests = UINT64_MAX) {
     std::array<epoll_event, 256> events{};
-    while (now_ns() < deadline) {
+    while (now_ns() < deadline && counters_->requests < requests) {
       const int ready = epoll_wait(poller_, events.data(), static_cast<int>(events.size()), 10'000);
       if (ready == 0) die("no reply for 10 s");
       for (int i = 0; i < ready; ++i) {
@@ -302,6 +307,7 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.seconds);
   app.add_option("--warmup", options.warmup, "seconds before the counters start");
   app.add_option("--watch", options.watch, "process ids whose CPU is read")->delimiter(',');
+  app.add_option("--requests", options.requests, "count this many instead of --seconds");
   app.add_flag("--fill", options.fill, "set every key once, then end");
   app.add_flag("--unchecked", options.unchecked, "do not compare replies (for the null responder)");
   CLI11_PARSE(app, argc, argv);

@@ -108,6 +108,8 @@ class Lab:
     def __init__(self, directory, sidestream_binary):
         self.directory = pathlib.Path(directory)
         self.sidestream_binary = sidestream_binary
+        self.under = []  # a program that instances are run by, valgrind for example
+        self.patience_s = PATIENCE_S
         self.processes = []
 
     def start(self, label, arguments):
@@ -184,12 +186,13 @@ listen redis
         """An instance, ready as far as /readyz tells, or just listening. Returns (port, process)."""
         port, admin = free_port(), free_port()
         process = self.start(label, [
-            self.sidestream_binary, "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
+            *self.under, self.sidestream_binary, "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}",
             "--dir", self.directory / f"{label}-{port}", "--set", "limits.maxclients=20000", *options])
-        wait_for(f"{label} listening", lambda: is_listening(port), process)
+        wait_for(f"{label} listening", lambda: is_listening(port), process, self.patience_s)
         if ready:
             url = f"http://127.0.0.1:{admin}/readyz"
-            wait_for(f"{label} ready", lambda: urllib.request.urlopen(url, timeout=5).status == 200, process)
+            wait_for(f"{label} ready", lambda: urllib.request.urlopen(url, timeout=5).status == 200, process,
+                     self.patience_s)
         return port, process
 
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/text.h"
 #include "proxy/resp/request.h"
 #include "tests/unit/unit_test.h"
 
@@ -230,6 +231,28 @@ TEST_CASE_FIXTURE(Tables, "keys: an option given twice counts twice, a request c
   CHECK(keys_of(v7, "set").names.empty());
   CHECK(keys_of(v7, "xread streams").names.empty());
   CHECK(keys_of(v7, "zunionstore d").keys == Keys::unknown);
+}
+
+TEST_CASE("every name is found in any case, and nothing that only resembles it") {
+  const CommandTable table = table_of("7.0.15");
+  const auto find = [&](const std::string& name) {
+    const std::string_view args[] = {name};
+    return table.find(args);
+  };
+  for (const auto& [name, entry] : table.commands()) {
+    CHECK(find(name) == entry.get());
+    CHECK(find(to_upper(name)) == entry.get());
+    for (size_t i = 0; i < name.size(); ++i) {
+      for (const char other : {'\0', '[', '@', '`', '{', '\xc1', static_cast<char>(name[i] ^ 0x80)}) {
+        std::string near = name;
+        near[i] = other;
+        if (near != name) CHECK(find(near) == nullptr);
+      }
+    }
+    CHECK(find(name + '\0') == nullptr);
+    CHECK((name.size() < 2 || find(name.substr(1)) == nullptr || table.commands().contains(name.substr(1))));
+  }
+  CHECK(find("") == nullptr);
 }
 
 TEST_CASE("keys: specs that no stock command of 7.0 has") {

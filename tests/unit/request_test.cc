@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/resp/plain_length.h"
 #include "proxy/resp/writer.h"
 #include "tests/unit/unit_test.h"
 
@@ -93,6 +94,27 @@ const std::vector<Bad> kBad = {
     {"PING a'b'c\r\n", "unbalanced quotes in request"},
     {"PING \"abc\\\r\n", "unbalanced quotes in request"},
 };
+
+TEST_CASE("plain lengths: canonical numbers and nothing else, never a byte too far") {
+  const auto read = [](const std::string& bytes, int64_t& length) {
+    const std::vector<char> exact(bytes.begin(), bytes.end());  // a sanitizer sees what is read behind it
+    const char* end = read_plain_length(exact.data(), exact.data() + exact.size(), '$', length);
+    return end == nullptr ? -1 : end - exact.data();
+  };
+  int64_t length = -1;
+  for (const int64_t number : {0L, 1L, 9L, 10L, 65535L, 2147483648L, 9999999999L}) {
+    const std::string line = "$" + std::to_string(number) + "\r\n";
+    CHECK(read(line + "x", length) == static_cast<ptrdiff_t>(line.size()));
+    CHECK(length == number);
+    CHECK(read(line, length) == static_cast<ptrdiff_t>(line.size()));
+    for (size_t cut = 0; cut < line.size(); ++cut) CHECK(read(line.substr(0, cut), length) == -1);
+  }
+  for (const char* line : {"$00\r\n", "$01\r\n", "$-1\r\n", "$+1\r\n", "$\r\n\r\n", "$1\n\n\n", "$1\r1\n", "*1\r\n",
+                           "$1x\r\n", "$10000000000\r\n", "$99999999999999999999999\r\n"}) {
+    CAPTURE(line);
+    CHECK(read(line, length) == -1);
+  }
+}
 
 TEST_CASE("requests: whole and byte by byte") {
   for (const Good& good : kGood) {
