@@ -57,6 +57,7 @@ struct Limits {
   int64_t query_buffer_bytes = int64_t{1} << 30;
   int64_t output_buffer_bytes = 0;  // 0: no limit
   int64_t idle_timeout_s = 0;       // 0: never
+  int64_t stream_above_bytes = int64_t{1} << 20;
 };
 
 struct LogConfig {

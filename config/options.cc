@@ -348,6 +348,12 @@ constexpr Option kOptions[] = {
      .help = "A client that is silent for so long is disconnected. 0: never.",
      .reload = Reload::live,
      .redis_name = "timeout"},
+    {.name = "limits.stream-above",
+     .at = AT(limits.stream_above_bytes),
+     .type = bytes(256),
+     .help = "A request or reply that is larger is passed on while it arrives, over a server connection of its own.",
+     .reload = Reload::live,
+     .redis_name = "limits.stream-above"},
 
     {.name = "log.level",
      .at = AT(log.level),

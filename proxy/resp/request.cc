@@ -7,6 +7,7 @@
 
 #include "common/text.h"
 #include "proxy/resp/plain_length.h"
+#include "proxy/resp/request_tail.h"
 
 namespace sidestream::resp {
 namespace {
@@ -173,6 +174,25 @@ RequestParser::State RequestParser::parse_multibulk(std::string_view bytes, Requ
   clear_and_trim(found_);
   finished_ = true;
   return State::ok;
+}
+
+int64_t RequestParser::peek(std::string_view bytes, Request& request, size_t most) const {
+  if (arguments_left_ <= 0 || bytes.empty() || bytes[0] != '*') return 0;
+  request.raw = bytes;
+  request.is_inline = false;
+  clear_and_trim(request.args);
+  for (const Argument& argument : found_) {
+    if (request.args.size() == most) break;
+    request.args.push_back(bytes.substr(argument.offset, argument.length));
+  }
+  return arguments_left_ + static_cast<int64_t>(found_.size());
+}
+
+RequestTail RequestParser::leave(std::string_view bytes) {
+  finished_ = true;
+  const size_t known_until = expected_ > bytes.size() ? expected_ - bytes.size() : 0;
+  const std::string_view begun = bytes.substr(position_);
+  return {arguments_left_, known_until, begun.size(), known_until > 0 ? std::string_view() : begun, limits};
 }
 
 RequestParser::Line RequestParser::read_length(std::string_view bytes) const {

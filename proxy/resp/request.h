@@ -37,6 +37,8 @@ struct RequestLimits {
   bool authenticated = true;  ///< false: stock's smaller bounds, 10 arguments of 16384 bytes
 };
 
+class RequestTail;
+
 class RequestParser {
  public:
   enum class State { ok, incomplete, bad };
@@ -49,6 +51,11 @@ class RequestParser {
   const std::string& error() const { return error_; }
   /// After incomplete: bytes that the request will have at least; 0 if unknown. What a peer claims: do not reserve it.
   size_t expected() const { return expected_; }
+  /// After incomplete: the first complete arguments of a multibulk request, `most` at most; raw: all of `bytes`.
+  /// How many arguments it will have; 0: not known yet, or inline.
+  int64_t peek(std::string_view bytes, Request& request, size_t most) const;
+  /// After incomplete: gives up the multibulk request of which `bytes` have come; its rest is to go through the tail.
+  RequestTail leave(std::string_view bytes);
   RequestLimits limits;
 
  private:

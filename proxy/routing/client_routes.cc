@@ -45,6 +45,7 @@ std::string_view ClientSession::wire_request() {
 // --- reads and writes on shared connections ------------------------------------------------------------------------
 
 ClientSession::Taken ClientSession::read(const Entry& entry, bool about_node) {
+  if (partial_) return private_command(entry, false);
   if (lease_ != nullptr) return forward_on_lease(entry);
   const KeyFacts keys = keys_of(entry, about_node);
   const LaneState& at_primary = lanes_[static_cast<size_t>(Lane::primary)];
@@ -93,6 +94,7 @@ bool ClientSession::may_not_write(const Entry& entry) {
 
 ClientSession::Taken ClientSession::write(const Entry& entry) {
   if (may_not_write(entry)) return answer_error(kReadOnly);
+  if (partial_) return private_command(entry, false);
   if (entry.name == "publish" && request_.args[1] == kHelloChannel && face_ == Face::node) return publish_hello();
   if (lease_ != nullptr) return forward_on_lease(entry);
   const KeyFacts keys = keys_of(entry, false);
@@ -163,6 +165,7 @@ bool ClientSession::borrow_lease(LeaseUse use) {
 
 void ClientSession::return_lease(bool reusable) {
   ServerConnection* lease = std::exchange(lease_, nullptr);
+  if (large_) large_->to = nullptr;
   lease_use_ = LeaseUse::none;
   blocking_ = false;
   if (lease == nullptr) return;
@@ -177,7 +180,8 @@ void ClientSession::note_keys(FreshnessMap::Batch& batch, const Entry& entry) {
   const KeyFacts keys = keys_of(entry, false);
   if (!batch) batch = core_.freshness.open();
   for (const uint64_t hash : core_.hashes) core_.freshness.note(*batch, hash);
-  if (keys.keys == Keys::unknown || cls == CommandClass::pin) core_.freshness.note_floor(*batch);
+  const bool more = partial_ && !keys_are_known_from(entry, request_.args.size());
+  if (keys.keys == Keys::unknown || cls == CommandClass::pin || more) core_.freshness.note_floor(*batch);
   has_written_ = true;
 }
 
@@ -185,9 +189,7 @@ ClientSession::Taken ClientSession::forward_on_lease(const Entry& entry) {
   FreshnessMap::Batch noted;
   note_keys(noted, entry);
   if (Target* primary = core_.servers.primary()) ++primary->writes;
-  KeyFacts any;
-  any.bits = kAnyKey;
-  lease_->send_private(wire_request(), reply_to(expect(Lane::primary, any)), std::move(noted));
+  send_private(std::move(noted));
   return Taken::yes;
 }
 
@@ -238,6 +240,8 @@ void ClientSession::lease_lost(const ServerConnection* which) {
   }
   if (which != lease_) return;
   lease_ = nullptr;
+  if (large_) large_->to = nullptr;
+  read_on();
   const LeaseUse use = std::exchange(lease_use_, LeaseUse::none);
   if (use == LeaseUse::pinned) return kill();
   if (use != LeaseUse::transaction || !transaction_) return;

@@ -15,8 +15,8 @@ namespace {
 
 using resp::CommandClass;
 
+using limits::kInputKeptBytes;
 constexpr size_t kInputFirstBytes = 512;
-constexpr size_t kInputKeptBytes = 16 * 1024;
 constexpr size_t kErrorArgsBytes = 128;
 constexpr std::string_view kHeldTooLong =
     "MASTERDOWN Link with MASTER is down and writes could not be held any longer; try again.";
@@ -43,7 +43,7 @@ ClientSession::~ClientSession() {
 Task<void> ClientSession::read_requests() {
   bool broken = false;
   while (!closing_ && !handing_over_) {
-    if (pause_ != Pause::none && input_.size() >= limits::kPausedInputMax) {
+    if (too_far_ahead()) {
       co_await resumed_.wait();
       continue;
     }
@@ -65,14 +65,17 @@ Task<void> ClientSession::read_requests() {
 /// What was sent is still answered (`printf ... | nc`), what waits is dropped.
 void ClientSession::on_end_of_input() {
   input_ended_ = true;
-  const bool waits = pause_ == Pause::server || pause_ == Pause::clients || blocked() || feed_ != nullptr;
+  const bool waits = pause_ == Pause::server || pause_ == Pause::clients || blocked() || feed_ != nullptr ||
+                     (large_ && large_->passing);
   if (waits) return core_.remove(*this);
   close_if_done();
 }
 
 void ClientSession::process() {
+  if (large_ && large_->passing && !pass_on()) return;
   if (pause_ == Pause::server && hold_until_us_ != 0 && core_.world.clock.now_us() >= hold_until_us_) {
     pause_ = Pause::none;  // the hold timer
+    read_on();
   }
   while (pause_ == Pause::none && !closing_ && !handing_over_ && !input_.empty()) {
     if (replies_.owed() >= limits::kRepliesPendingMax) {
@@ -85,21 +88,25 @@ void ClientSession::process() {
       break;
     }
     const auto state = parser_.next(input_.view(), request_);
-    if (state == resp::RequestParser::State::incomplete) break;
+    partial_ = state == resp::RequestParser::State::incomplete;
+    if (partial_ && !recognize_large()) break;
     if (state == resp::RequestParser::State::bad) {
       protocol_error();
       break;
     }
     if (!request_.args.empty() && run() == Taken::not_yet) break;
-    input_.consume(parser_.consumed());
+    partial_ ? begin_passing() : input_.consume(parser_.consumed());
     // What else came with a request that was held too long is not held anew.
     if (hold_until_us_ != 0 && (input_.empty() || core_.world.clock.now_us() < hold_until_us_)) end_hold();
   }
-  if (input_.size() > static_cast<size_t>(core_.config.limits.query_buffer_bytes)) {
-    log_notice(peer_, "closed: more than limits.query-buffer");
-    core_.remove(*this);
-  }
+  if (input_.size() > static_cast<size_t>(core_.config.limits.query_buffer_bytes)) return sent_too_much();
   close_if_done();
+}
+
+void ClientSession::sent_too_much() {
+  log_warning(peer_, "closed: more than limits.query-buffer");
+  ++core_.query_buffer_disconnections;
+  core_.remove(*this);
 }
 
 void ClientSession::protocol_error() {
@@ -116,7 +123,7 @@ void ClientSession::close_if_done() {
 
 void ClientSession::finish() {
   closing_ = true;
-  if (blocked() || pause_ == Pause::server || feed_ != nullptr) return kill();
+  if (blocked() || pause_ == Pause::server || feed_ != nullptr || (large_ && large_->passing)) return kill();
   close_if_done();
 }
 
@@ -291,7 +298,7 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
   if (entry->is_container && args.size() > 1) {
     return in_transaction() ? queue(nullptr) : unknown_command(entry);
   }
-  if (!core_.commands.arity_fits(*entry, args.size())) {
+  if (!partial_ && !core_.commands.arity_fits(*entry, args.size())) {
     if (in_transaction() && !core_.commands.empty()) return queue(nullptr);
     return answer_error("ERR wrong number of arguments for '" + entry->name + "' command");
   }

@@ -68,6 +68,7 @@ class ClientSession {
   ReplOffset read_floor() const { return read_after_; }
   void deliver(uint64_t sequence, std::string_view frame);
   void feed(const ServerConnection& from, std::string_view frame);
+  void read_on() { resumed_.notify_all(); }
   /// The private connection broke; what it owed was answered already.
   void lease_lost(const ServerConnection* which);
   /// What a paused request waited for may have come.
@@ -84,20 +85,8 @@ class ClientSession {
   using Args = std::span<const std::string_view>;
   using Entry = resp::CommandEntry;
 
-  enum class Pause : uint8_t {
-    none,
-    drained,   // until nothing is owed
-    server,    // until a server can take it, or hold.timeout
-    clients,   // until CLIENT PAUSE is over
-    reply,     // until the private connection has answered
-    feed,      // until (un)subscriptions are confirmed
-    step,      // until the host has answered
-    output,    // until the client has read more
-  };
   /// Whether the request is dealt with, or stays in the input because the session was paused.
   enum class Taken : uint8_t { yes, not_yet };
-  enum class ReplyMode : uint8_t { on, off, skip_next };
-  enum class LeaseUse : uint8_t { none, one_command, transaction, pinned };
 
   // client_session.cc
   Task<void> read_requests();
@@ -107,6 +96,7 @@ class ClientSession {
   std::optional<Taken> refuse_early(const Entry* entry);
   bool allowed_to_reserved(const Entry& entry) const;
   void protocol_error();
+  void sent_too_much();
   Taken unknown_command(const Entry* container);
   Taken pause(Pause reason);
   Taken hold(bool write);
@@ -121,6 +111,14 @@ class ClientSession {
   void flush();
   Task<void> wait_for_output();
   ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
+
+  // client_large.cc
+  bool recognize_large();
+  void begin_passing();
+  bool pass_on();
+  void end_passing(resp::RequestTail::State state);
+  void send_private(FreshnessMap::Batch noted);
+  bool too_far_ahead() const;
 
   // client_routes.cc
   KeyFacts keys_of(const Entry& entry, bool about_node);
@@ -226,6 +224,8 @@ class ClientSession {
   bool monitoring_ = false;
   size_t confirmations_due_ = 0;
   size_t confirmations_dropped_ = 0;
+  bool partial_ = false;  // request_ is the beginning of a large request
+  std::unique_ptr<LargeRequest> large_;
   std::unique_ptr<Transaction> transaction_;
   std::unique_ptr<Subscriptions> subscriptions_;
 

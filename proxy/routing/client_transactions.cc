@@ -109,7 +109,7 @@ ClientSession::Taken ClientSession::queue_at_server(const Entry* entry) {
     const auto db = entry->name == "select" ? parse_int(request_.args[1]) : std::nullopt;
     if (db && *db >= 0 && *db < core_.databases) transaction_->db = static_cast<int>(*db);
   }
-  lease_->send_private(wire_request(), reply_to(expect(Lane::primary, {})), nullptr);
+  send_private(nullptr);
   return Taken::yes;
 }
 

@@ -15,6 +15,8 @@ constexpr std::string_view kUnknownOutcome =
     "-ERR the connection to the primary broke before the reply: the outcome of this write is unknown\r\n";
 constexpr std::string_view kNobodyAnswered =
     "-MASTERDOWN Link with MASTER is down and nobody else could answer; try again.\r\n";
+constexpr std::string_view kCutShort =
+    "-MASTERDOWN Link with MASTER broke before all of this request was sent: it was not executed; try again.\r\n";
 
 }  // namespace
 
@@ -103,6 +105,12 @@ void Core::frame(const ServerConnection& connection, std::string_view frame) {
 void Core::lost(const ReplyTo& to, bool again) {
   if (!again) ++counters.unknown_outcomes;
   reply(to, again ? kNobodyAnswered : kUnknownOutcome);
+}
+
+void Core::cut_short(const ReplyTo& to) { reply(to, kCutShort); }
+
+void Core::request_flows(const ReplyTo& borrower) {
+  if (ClientSession* session = sessions.find(borrower.place, borrower.session_id)) session->read_on();
 }
 
 void Core::borrowed_lost(const ServerConnection& connection, const ReplyTo& borrower) {

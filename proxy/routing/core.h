@@ -36,6 +36,7 @@ struct Core final : ReplySink, PoolOwner {
   size_t held_bytes = 0;
   bool writes_held = false;       // a planned switch
   uint64_t accepted = 0, rejected = 0;
+  uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0;
   std::vector<ReplyTo> hello_subscribers;
   Signal became_quiet;
 
@@ -56,6 +57,8 @@ struct Core final : ReplySink, PoolOwner {
   void reply(const ReplyTo& to, std::string_view frame) override;
   void move(const Moved& moved) override;
   void lost(const ReplyTo& to, bool again) override;
+  void cut_short(const ReplyTo& to) override;
+  void request_flows(const ReplyTo& borrower) override;
   void frame(const ServerConnection& connection, std::string_view frame) override;
   void fence(uint64_t fence_id, ReplOffset offset) override;
   // PoolOwner

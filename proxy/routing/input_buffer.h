@@ -24,6 +24,9 @@ class InputBuffer {
   bool empty() const { return begin_ == end_; }
   size_t capacity() const { return capacity_; }
 
+  /// What is kept from now on.
+  void keep(size_t bytes) { kept_bytes_ = bytes; }
+
   /// At least one byte of room. The place stays valid while bytes are consumed, until the next call of room().
   std::span<char> room() {
     if (empty()) begin_ = end_ = 0;

@@ -8,12 +8,16 @@
 namespace sidestream::routing::limits {
 
 // One client.
-inline constexpr size_t kRepliesPendingMax = 1024;         // replies a client may be owed before it is read on
-inline constexpr size_t kPausedInputMax = 64 * 1024;       // read ahead while a command waits, to notice the end
-inline constexpr size_t kOutputPauseBytes = 1024 * 1024;   // unsent replies above which no further command is run
-inline constexpr size_t kFeedOutputMax = 32 * 1024 * 1024; // unsent messages of a subscriber or monitor: closed
-inline constexpr size_t kQueuedLocalMax = 256;             // own commands in one MULTI
-inline constexpr int kReservedClients = 32;                // on the node port, for Sentinel and replicas
+inline constexpr size_t kRepliesPendingMax = 1024;          // replies a client may be owed before it is read on
+inline constexpr size_t kPausedInputMax = 64 * 1024;        // read ahead while a command waits, to notice the end
+inline constexpr size_t kInputKeptBytes = 16 * 1024;        // room that is kept while nothing is half-read
+inline constexpr size_t kOutputPauseBytes = 1024 * 1024;    // unsent replies above which no further command is run
+inline constexpr size_t kFeedOutputMax = 32 * 1024 * 1024;  // unsent messages of a subscriber or monitor: closed
+inline constexpr size_t kQueuedLocalMax = 256;              // own commands in one MULTI
+inline constexpr size_t kLargeWindowBytes = 1024 * 1024;    // of a large request on its way, unsent to the server
+inline constexpr size_t kLargeChunkBytes = 256 * 1024;      // read at once while a large request passes
+inline constexpr size_t kLargeArgumentsSeen = 64;           // of a large request, to tell its command and keys
+inline constexpr int kReservedClients = 32;                 // on the node port, for Sentinel and replicas
 
 // One server.
 inline constexpr size_t kInFlightBytesMax = 64 * 1024 * 1024;  // requests sent or gathered and not answered

@@ -39,6 +39,14 @@ KeyFacts look_at_keys(const resp::CommandEntry& entry, std::span<const std::stri
   return facts;
 }
 
+bool keys_are_known_from(const resp::CommandEntry& entry, size_t count) {
+  if (entry.keys.empty() || entry.incomplete_keys || entry.pattern_keys) return false;
+  return std::all_of(entry.keys.begin(), entry.keys.end(), [count](const resp::KeyRange& range) {
+    return range.begin == resp::KeyRange::Begin::index && range.find == resp::KeyRange::Find::range &&
+           range.index > 0 && range.last >= 0 && static_cast<size_t>(range.index + range.last) < count;
+  });
+}
+
 ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, const resp::CommandEntry& entry,
                       std::span<const std::string_view> args, bool about_node) {
   if (chosen) return about_node ? ReadPolicy::primary : *chosen;

@@ -24,6 +24,9 @@ struct KeyFacts {
 KeyFacts look_at_keys(const resp::CommandEntry& entry, std::span<const std::string_view> args, bool about_node,
                       std::vector<uint64_t>& hashes);
 
+/// Whether the first `count` arguments of a longer request hold all its keys.
+bool keys_are_known_from(const resp::CommandEntry& entry, size_t count);
+
 /// The connection's own choice, else the first rule that fits, else routing.reads. Commands about the node itself stay
 /// at the primary unless a rule says otherwise.
 ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, const resp::CommandEntry& entry,

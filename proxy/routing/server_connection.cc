@@ -176,6 +176,39 @@ void ServerConnection::send_private(std::string_view request, const ReplyTo& to,
   push_role(std::move(role));
 }
 
+void ServerConnection::begin_request(std::string_view bytes, const ReplyTo& to, FreshnessMap::Batch noted) {
+  DCHECK(plan_.is_private && !unfinished_);
+  push({Kind::write, 0, to}, {});
+  flush();  // what goes before it
+  flush_node_.unlink();
+  unfinished_ = true;
+  noted_ = std::move(noted);
+  pass_request(bytes);
+}
+
+void ServerConnection::pass_request(std::string_view bytes) {
+  stream_->write(bytes);
+  if (congested() && !awaits_flow_) tasks_.add(report_flow());
+}
+
+bool ServerConnection::congested() const { return stream_->unsent() > limits::kLargeWindowBytes; }
+
+Task<void> ServerConnection::report_flow() {
+  awaits_flow_ = true;
+  auto drained = co_await stream_->drained(limits::kLargeWindowBytes / 2);
+  awaits_flow_ = false;
+  if (drained.ok()) sink_.request_flows(borrower);  // else the reader tells
+}
+
+void ServerConnection::end_request() {
+  unfinished_ = false;
+  if (!noted_ || noted_->empty()) return noted_.reset();
+  entries_[(entries_first_ + entries_count_ - 1) & (entries_.size() - 1)].marks_follow = true;
+  Entry role;
+  role.batch = std::move(noted_);
+  push_role(std::move(role));
+}
+
 void ServerConnection::select(int db) {
   if (plan_.db == db) return;
   plan_.db = db;
@@ -274,6 +307,7 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       break;
   }
   drop_answered_requests();
+  if (unfinished_ && entries_count_ == 0) return Error{Errc::closed, "it answered before the request was complete"};
   return done;
 }
 
@@ -321,6 +355,10 @@ void ServerConnection::give_back_everything() {
     Entry entry = pop();
     const std::string_view request = std::string_view(requests_).substr(at, entry.request_bytes);
     at += entry.request_bytes;
+    if (unfinished_ && entries_count_ == 0) {
+      sink_.cut_short(entry.to);
+      break;
+    }
     give_back(std::move(entry), request, at <= flushed_);
   }
   if (turn_marks_) freshness_.forget(std::move(turn_marks_));

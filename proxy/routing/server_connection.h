@@ -50,6 +50,10 @@ class ReplySink {
   virtual void move(const Moved& moved) = 0;
   /// The request was sent and no answer will come. `again`: it is a read that was moved once already.
   virtual void lost(const ReplyTo& to, bool again) = 0;
+  /// The connection broke before all of this request was there to be sent.
+  virtual void cut_short(const ReplyTo& to) = 0;
+  /// pass_request() may go on.
+  virtual void request_flows(const ReplyTo& borrower) = 0;
   /// A push, or anything that arrives on a feed.
   virtual void frame(const ServerConnection& connection, std::string_view frame) = 0;
   /// An answer to ask_role(); -1: none will come.
@@ -110,6 +114,15 @@ class ServerConnection {
   void send_again(std::string_view request, const ReplyTo& to) { push({Kind::again, request.size(), to}, request); }
   /// A command on a private connection. `noted` keys are marked when the reply is there, settled by a ROLE behind it.
   void send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted);
+  /// The same for a request that is still arriving: its beginning; nothing else is sent until its end. Keys are `noted`
+  /// before: a server does nothing before it has all.
+  void begin_request(std::string_view bytes, const ReplyTo& to, FreshnessMap::Batch noted);
+  void pass_request(std::string_view bytes);
+  void end_request();
+  /// Wait for ReplySink::request_flows() before passing on more.
+  bool congested() const;
+  /// Half a request was sent: of no use to anybody else.
+  bool unfinished() const { return unfinished_; }
   /// Its reply is dropped.
   void send_silent(std::string_view request) { push({Kind::silent, request.size(), {}}, request); }
   void select(int db);
@@ -162,6 +175,7 @@ class ServerConnection {
   Task<Result<void>> set_up();
   Task<Result<std::string>> ask(std::string request);
   Task<Result<std::string>> read_reply();
+  Task<void> report_flow();
 
   void push(Entry entry, std::string_view request);
   void push_role(Entry entry);
@@ -197,6 +211,9 @@ class ServerConnection {
   std::vector<Entry> entries_;       // a ring; its size is a power of two
   size_t entries_first_ = 0, entries_count_ = 0;
   size_t writes_owed_ = 0;
+  bool unfinished_ = false;            // the last entry's request is still arriving
+  bool awaits_flow_ = false;
+  FreshnessMap::Batch noted_;          // of the unfinished request
   FreshnessMap::Batch turn_marks_;   // of the writes gathered this turn
   std::string requests_;             // not answered yet, the tail not sent yet
   size_t answered_ = 0, flushed_ = 0;  // positions in requests_

@@ -59,6 +59,7 @@ ServerConnection* ServerPool::borrow(int protocol, int db, const ReplyTo& borrow
 void ServerPool::give_back(ServerConnection& connection) {
   connection.borrower = {};
   if (connection.down()) return;
+  if (connection.unfinished()) return connection.close();
   connection.stop_feed();
   if (retiring_ || idle_.size() >= limits::kPrivateIdleMax) return connection.retire();
   idle_.push_back(&connection);

@@ -453,4 +453,115 @@ TEST_CASE("session: nothing is left behind") {
   CHECK(world->host.ended == 1);
 }
 
+// --- requests that are passed on while they arrive -------------------------------------------------------------------
+
+namespace {
+
+/// Large and small requests in every place where a large one may stand.
+const Exchange& large_conversation() {
+  static const Exchange kAll = [] {
+    Exchange all;
+    const auto add = [&](std::initializer_list<std::string_view> request, const std::string& reply) {
+      all.said += resp::command(request);
+      all.heard += reply;
+    };
+    const std::string large(150, 'x');
+    add({"SET", "n", "1"}, "+OK\r\n");
+    add({"GET", "n"}, "$1\r\n1\r\n");
+    add({"SET", "a", large}, "+OK\r\n");
+    add({"STRLEN", "a"}, ":150\r\n");
+    add({"MSET", "b", large, "c", large, "d", "small"}, "+OK\r\n");
+    add({"APPEND", "b", large}, ":300\r\n");
+    add({"SET", "n", large, large}, "-ERR syntax error\r\n");
+    add({"MULTI"}, "+OK\r\n");
+    add({"INCR", "n"}, "+QUEUED\r\n");
+    add({"SET", "a", large}, "+QUEUED\r\n");
+    add({"APPEND", "a", large}, "+QUEUED\r\n");
+    add({"EXEC"}, "*3\r\n:2\r\n+OK\r\n:300\r\n");
+    add({"STRLEN", "a"}, ":300\r\n");
+    add({"GET", large}, "$-1\r\n");
+    add({"CLIENT", "REPLY", "SKIP"}, "");
+    add({"APPEND", "a", large}, "");
+    add({"GET", large, large}, "-ERR wrong number of arguments for 'get' command\r\n");
+    add({"ECHO", large}, "$150\r\n" + large + "\r\n");
+    add({"STRLEN", "a"}, ":450\r\n");
+    return all;
+  }();
+  return kAll;
+}
+
+}  // namespace
+
+TEST_CASE("session: large requests among small ones, in pieces of every size") {
+  const Exchange& all = large_conversation();
+  for (const int size : {1, 2, 3, 5, 7, 16, 64, 97, 4096}) {
+    const auto piece = static_cast<size_t>(size);
+    CAPTURE(piece);
+    Scene scene(piece);
+    scene.config.limits.stream_above_bytes = 100;
+    Client& client = scene.client();
+    for (size_t at = 0; at < all.said.size(); at += piece) {
+      client.say(all.said.substr(at, piece));
+      scene.world.run_for(1);
+    }
+    scene.hears(client, all.heard);
+  }
+}
+
+TEST_CASE("session: half a large request is executed by nobody, whoever goes") {
+  const std::string large(300, 'x');
+  const std::string request = resp::command({"SET", "a", large});
+  for (const bool server_goes : {false, true}) {
+    for (size_t bytes = 30; bytes < request.size(); bytes += 17) {
+      CAPTURE(bytes);
+      Scene scene(bytes);
+      scene.config.limits.stream_above_bytes = 100;
+      Client& client = scene.client();
+      client.say(std::string_view(request).substr(0, bytes));
+      scene.world.run_for(20);
+      if (!server_goes) {
+        bytes % 2 == 0 ? client.leave() : client.finish();
+        CHECK(scene.world.run_until([&] { return scene.plane.clients().connected == 0; }, 3000));
+      } else {
+        scene.primary.crash();
+        scene.world.run_for(20);
+        scene.primary.start();
+        scene.world.run_for(200);
+        client.say(std::string_view(request).substr(bytes));
+        CHECK(scene.world.run_until([&] { return client.heard.ends_with("\r\n"); }, 3000));
+        CHECK(client.heard.starts_with("-MASTERDOWN Link with MASTER broke before all of this request was sent"));
+        client.heard.clear();
+        client.say("PING\r\n");
+        scene.hears(client, "+PONG\r\n");
+      }
+      CHECK(scene.primary.run({"EXISTS", "a"}) == ":0\r\n");
+    }
+  }
+}
+
+TEST_CASE("session: a large request waits for a primary with the rest of it unread") {
+  Scene scene;
+  scene.config.limits.stream_above_bytes = 1000;
+  const std::string large(1'000'000, 'x');
+  Client& client = scene.client();
+  scene.plane.set_primary(std::nullopt);
+  client.say({"SET", "a", large});
+  client.say("GET b\r\n");
+  scene.world.run_for(300);
+  CHECK(client.heard.empty());
+  scene.learn();
+  scene.hears(client, "+OK\r\n$-1\r\n");
+  CHECK(scene.primary.run({"STRLEN", "a"}) == ":1000000\r\n");
+  client.heard.clear();
+  scene.plane.set_primary(std::nullopt);
+  client.say({"SET", "a", "y" + large});
+  CHECK(scene.world.run_until([&] { return client.heard.ends_with("\r\n"); }, 3000));
+  CHECK(client.heard.starts_with("-MASTERDOWN"));
+  scene.learn();
+  client.heard.clear();
+  client.say("GET b\r\n");
+  scene.hears(client, "$-1\r\n");
+  CHECK(scene.primary.run({"STRLEN", "a"}) == ":1000000\r\n");
+}
+
 }  // namespace sidestream::routing
