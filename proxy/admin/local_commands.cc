@@ -73,7 +73,7 @@ std::optional<std::string> refusal(std::string_view command) {
 
 /// An instance that follows us sends its writes over such connections, and settles them all by the ROLE of any of them:
 /// it must come from the primary itself.
-bool asks_for_fence(const routing::ClientSession& session) { return session.read_policy() == ReadPolicy::primary; }
+bool asks_for_fence(const routing::Caller& caller) { return caller.read_policy == ReadPolicy::primary; }
 
 std::string unknown_command(std::span<const std::string_view> args) {
   std::string text = "ERR unknown command '" + std::string(args[0].substr(0, 128)) + "', with args beginning with: ";
@@ -98,25 +98,25 @@ LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
                {"sidestream", &LocalCommands::sidestream}};
 }
 
-std::optional<std::string> LocalCommands::at_once(routing::ClientSession& session,
+std::optional<std::string> LocalCommands::at_once(const routing::Caller& caller,
                                                   std::span<const std::string_view> args) {
   const std::string name = to_lower(args[0]);
   if (name == "sentinel") return unknown_command(args);
   if (auto refused = refusal(name)) return refused;
-  if (name == "role" && !asks_for_fence(session) && !session.has_written()) {
-    return role_reply(replication_facts(group_, session.face()));
+  if (name == "role" && !asks_for_fence(caller) && !caller.has_written) {
+    return role_reply(replication_facts(group_, caller.face));
   }
   if (name == "info") {
     const std::vector<std::string> sections(args.begin() + 1, args.end());
     if (!parse_sections(sections).only_ours()) return std::nullopt;
     std::string out;
-    resp::append_text(out, full_info(sections, session.face(), ""), session.protocol());
+    resp::append_text(out, full_info(sections, caller.face, ""), caller.protocol);
     return out;
   }
   return std::nullopt;
 }
 
-Task<std::string> LocalCommands::answer(routing::ClientSession& session, std::vector<std::string> args) {
+Task<routing::Answer> LocalCommands::answer(routing::Caller caller, std::vector<std::string> args) {
   const std::string name = to_lower(args[0]);
   const auto found = commands_.find(name);
   if (found == commands_.end()) {
@@ -124,13 +124,13 @@ Task<std::string> LocalCommands::answer(routing::ClientSession& session, std::ve
     co_return unknown_command(views);
   }
   const Command command = found->second;
-  co_return co_await (this->*command)(session, std::move(args));
+  co_return co_await (this->*command)(std::move(caller), std::move(args));
 }
 
-Task<std::string> LocalCommands::role(routing::ClientSession& session, std::vector<std::string>) {
-  ReplicationFacts facts = replication_facts(group_, session.face());
+Task<routing::Answer> LocalCommands::role(routing::Caller caller, std::vector<std::string>) {
+  ReplicationFacts facts = replication_facts(group_, caller.face);
   auto fence = co_await group_.plane().fence_all();
-  if (!fence.ok() && asks_for_fence(session)) co_return error(fence.error().detail);
+  if (!fence.ok() && asks_for_fence(caller)) co_return error(fence.error().detail);
   if (fence.ok()) {
     facts.offset = std::max(facts.offset, fence.value().value);
     facts.applied_offset = std::max(facts.applied_offset, fence.value().value);
@@ -177,13 +177,13 @@ std::string LocalCommands::full_info(const std::vector<std::string>& args, routi
   return join_sections(shown);
 }
 
-Task<std::string> LocalCommands::info(routing::ClientSession& session, std::vector<std::string> args) {
+Task<routing::Answer> LocalCommands::info(routing::Caller caller, std::vector<std::string> args) {
   args.erase(args.begin());
   const SectionWish wish = parse_sections(args);
   const bool everything = wish.everything || !wish.names.empty();
   const std::string lead = co_await group_.lead_info(everything);
   std::string out;
-  resp::append_text(out, full_info(args, session.face(), lead), session.protocol());
+  resp::append_text(out, full_info(args, caller.face, lead), caller.protocol);
   co_return out;
 }
 
@@ -194,14 +194,14 @@ int64_t LocalCommands::replicas_past(ReplOffset offset) const {
   });
 }
 
-Task<std::string> LocalCommands::wait(routing::ClientSession& session, std::vector<std::string> args) {
-  if (!group_.is_primary() && session.face() == routing::Face::node) co_return error(kWaitOnReplica);
+Task<routing::Answer> LocalCommands::wait(routing::Caller caller, std::vector<std::string> args) {
+  if (!group_.is_primary() && caller.face == routing::Face::node) co_return error(kWaitOnReplica);
   const auto wanted = parse_int(args[1]);
   if (!wanted) co_return error("ERR value is not an integer or out of range");
   const auto timeout_ms = parse_int(args[2]);
   if (!timeout_ms) co_return error("ERR timeout is not an integer or out of range");
   if (*timeout_ms < 0) co_return error("ERR timeout is negative");
-  auto fence = co_await group_.plane().fence(session);
+  auto fence = co_await group_.plane().fence(caller);
   if (!fence.ok()) co_return error(fence.error().detail);
   Clock& clock = group_.world().clock;
   const int64_t deadline_us = *timeout_ms == 0 ? INT64_MAX : clock.now_us() + *timeout_ms * 1000;
@@ -219,8 +219,8 @@ Task<std::string> LocalCommands::wait(routing::ClientSession& session, std::vect
   co_return out;
 }
 
-Task<std::string> LocalCommands::replicaof(routing::ClientSession& session, std::vector<std::string> args) {
-  if (session.face() != routing::Face::node) {
+Task<routing::Answer> LocalCommands::replicaof(routing::Caller caller, std::vector<std::string> args) {
+  if (caller.face != routing::Face::node) {
     co_return error("ERR REPLICAOF is refused on this port: use the instance's node port (`listen`)");
   }
   if (iequals(args[1], "no") && iequals(args[2], "one")) {
@@ -239,26 +239,27 @@ Task<std::string> LocalCommands::replicaof(routing::ClientSession& session, std:
   co_return changed.ok() ? simple("OK") : error("ERR " + changed.error().detail);
 }
 
-Task<std::string> LocalCommands::config(routing::ClientSession& session, std::vector<std::string> args) {
-  const int protocol = session.protocol();
+Task<routing::Answer> LocalCommands::config(routing::Caller caller, std::vector<std::string> args) {
+  const int protocol = caller.protocol;
   co_return co_await config_.answer(std::move(args), protocol);
 }
 
-Task<std::string> LocalCommands::sidestream(routing::ClientSession& session, std::vector<std::string> args) {
+Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
   std::string out;
   if (sub == "status" && args.size() == 2) {
     resp::append_bulk(out, status_json(group_));
   } else if (sub == "nodes" && args.size() == 2) {
-    resp::append_text(out, nodes_text(group_), session.protocol());
+    resp::append_text(out, nodes_text(group_), caller.protocol);
   } else if (sub == "explain" && args.size() > 2) {
     const std::vector<std::string_view> command(args.begin() + 2, args.end());
-    resp::append_bulk(out, group_.plane().explain(command, session));
+    resp::append_bulk(out, group_.plane().explain(command, caller));
   } else if (sub == "reads" && args.size() == 3) {
     const auto policy = parse_read_policy(to_lower(args[2]));
     if (!policy.ok()) co_return error("ERR " + policy.error().detail);
-    session.set_read_policy(policy.value());
-    resp::append_simple(out, "OK");
+    routing::Answer answer("+OK\r\n");
+    answer.read_policy = policy.value();
+    co_return answer;
   } else if (sub == "drain" && args.size() == 2) {
     group_.drain();
     resp::append_simple(out, "OK");

@@ -14,24 +14,24 @@
 
 #include "proxy/admin/config_commands.h"
 #include "proxy/admin/group.h"
-#include "proxy/routing/client_session.h"
+#include "proxy/routing/caller.h"
 
 namespace sidestream::admin {
 
 class LocalCommands {
  public:
   explicit LocalCommands(Group& group);
-  std::optional<std::string> at_once(routing::ClientSession& session, std::span<const std::string_view> args);
-  Task<std::string> answer(routing::ClientSession& session, std::vector<std::string> args);
+  std::optional<std::string> at_once(const routing::Caller& caller, std::span<const std::string_view> args);
+  Task<routing::Answer> answer(routing::Caller caller, std::vector<std::string> args);
 
  private:
-  using Command = Task<std::string> (LocalCommands::*)(routing::ClientSession&, std::vector<std::string>);
-  Task<std::string> info(routing::ClientSession& session, std::vector<std::string> args);
-  Task<std::string> wait(routing::ClientSession& session, std::vector<std::string> args);
-  Task<std::string> role(routing::ClientSession& session, std::vector<std::string> args);
-  Task<std::string> replicaof(routing::ClientSession& session, std::vector<std::string> args);
-  Task<std::string> config(routing::ClientSession& session, std::vector<std::string> args);
-  Task<std::string> sidestream(routing::ClientSession& session, std::vector<std::string> args);
+  using Command = Task<routing::Answer> (LocalCommands::*)(routing::Caller, std::vector<std::string>);
+  Task<routing::Answer> info(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> wait(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> role(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> replicaof(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> config(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);
   int64_t replicas_past(ReplOffset offset) const;

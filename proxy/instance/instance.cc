@@ -8,7 +8,6 @@
 #include "config/options.h"
 #include "proxy/admin/routes.h"
 #include "proxy/resp/writer.h"
-#include "proxy/routing/client_session.h"
 
 namespace sidestream::instance {
 namespace {
@@ -125,22 +124,27 @@ void Instance::replica_changed(uint64_t) { steering_->relay_changed(); }
 
 // ---- what the client plane asks ----
 
-Task<std::string> Instance::answer_local(routing::ClientSession& session, std::vector<std::string> args) {
-  co_return co_await commands_->answer(session, std::move(args));
+Task<routing::Answer> Instance::answer_local(routing::Caller caller, std::vector<std::string> args) {
+  if (iequals(args[0], "psync") || iequals(args[0], "sync")) {
+    routing::Answer answer;
+    answer.becomes_replica = true;
+    co_return answer;
+  }
+  co_return co_await commands_->answer(std::move(caller), std::move(args));
 }
 
-std::optional<std::string> Instance::answer_at_once(routing::ClientSession& session,
+std::optional<std::string> Instance::answer_at_once(const routing::Caller& caller,
                                                     std::span<const std::string_view> args) {
-  if (iequals(args[0], "replconf")) return replconf(session.id(), args);
+  if (iequals(args[0], "replconf")) return replconf(caller.id, args);
   const bool psync = iequals(args[0], "psync");
   if (psync || iequals(args[0], "sync")) {
-    const auto hello = hellos_.find(session.id());
+    const auto hello = hellos_.find(caller.id);
     if (hello != hellos_.end() && hello->second.rdb_filter && !hello->second.eof) {
       return error_reply("ERR Filtered replica requires EOF capability");
     }
     if (psync && !parse_int(args[2])) return error_reply("ERR value is not an integer or out of range");
   }
-  return commands_->at_once(session, args);
+  return commands_->at_once(caller, args);
 }
 
 std::string Instance::replconf(uint64_t session_id, std::span<const std::string_view> args) {
@@ -150,8 +154,8 @@ std::string Instance::replconf(uint64_t session_id, std::span<const std::string_
   return "+OK\r\n";
 }
 
-void Instance::adopt_replica(std::unique_ptr<ByteStream> stream, routing::ClientSession& session,
-                             std::span<const std::string_view> args, std::string leftover) {
+void Instance::adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t session_id, std::vector<std::string> args,
+                             std::string leftover) {
   replication::SyncRequest request;
   request.psync = iequals(args[0], "psync");
   if (request.psync) {
@@ -159,7 +163,7 @@ void Instance::adopt_replica(std::unique_ptr<ByteStream> stream, routing::Client
     request.next_byte = parse_int(args[2]).value_or(-1);
     request.failover = args.size() > 3 && iequals(args[3], "failover");
   }
-  relay_->adopt(std::move(stream), hellos_[session.id()], std::move(request), std::move(leftover));
+  relay_->adopt(std::move(stream), hellos_[session_id], std::move(request), std::move(leftover));
 }
 
 void Instance::session_ended(uint64_t session_id) { hellos_.erase(session_id); }

@@ -52,11 +52,11 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   void replica_changed(uint64_t link_id) override;
 
   // PlaneHost
-  Task<std::string> answer_local(routing::ClientSession& session, std::vector<std::string> args) override;
-  std::optional<std::string> answer_at_once(routing::ClientSession& session,
+  Task<routing::Answer> answer_local(routing::Caller caller, std::vector<std::string> args) override;
+  std::optional<std::string> answer_at_once(const routing::Caller& caller,
                                             std::span<const std::string_view> args) override;
-  void adopt_replica(std::unique_ptr<ByteStream> stream, routing::ClientSession& session,
-                     std::span<const std::string_view> args, std::string leftover) override;
+  void adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t session_id, std::vector<std::string> args,
+                     std::string leftover) override;
   std::string ping_reply() override;
   bool role_is_primary(routing::Face face) override;
   void session_ended(uint64_t session_id) override;

@@ -252,23 +252,36 @@ void ClientSession::lease_lost(const ServerConnection* which) {
 
 // --- the host's commands -------------------------------------------------------------------------------------------
 
-ClientSession::Taken ClientSession::local(const Entry& entry) {
+Caller ClientSession::caller() const {
+  return {id_, face_, protocol_, db_, peer_, local_, has_written_, policy_, read_after_};
+}
+
+ClientSession::Taken ClientSession::local() {
   const Args args = request_.args;
-  if (auto frame = core_.host.answer_at_once(*this, args)) return answer(*frame);
+  if (auto frame = core_.host.answer_at_once(caller(), args)) return answer(*frame);
   if (replies_.owed() > 0) return pause(Pause::drained);
-  if (entry.name == "psync" || entry.name == "sync") {
-    handing_over_ = true;
-    tasks_.add(hand_over({args.begin(), args.end()}));
-    return Taken::yes;
-  }
   pause_ = Pause::step;
   tasks_.add(run_local({args.begin(), args.end()}));
   return Taken::yes;
 }
 
 Task<void> ClientSession::run_local(std::vector<std::string> args) {
-  const std::string frame = co_await core_.host.answer_local(*this, std::move(args));
+  std::vector<std::string> asked = args;
+  Caller asking = caller();
+  auto answer = co_await core_.host.answer_local(std::move(asking), std::move(asked));
+  if (answer.becomes_replica) {
+    handing_over_ = true;
+    tasks_.add(hand_over(std::move(args)));
+    co_return;
+  }
+  const std::string frame = take_effect(std::move(answer));
   finish_step(frame);
+}
+
+std::string ClientSession::take_effect(Answer answer) {
+  if (answer.read_policy) policy_ = answer.read_policy;
+  read_after_ = std::max(read_after_, answer.read_floor);
+  return std::move(answer.frame);
 }
 
 void ClientSession::finish_step(std::string_view frame) {
@@ -281,9 +294,8 @@ Task<void> ClientSession::hand_over(std::vector<std::string> args) {
   co_await core_.world.clock.sleep(0);
   flush();
   reader_.cancel_all();  // it waits for bytes that are not ours any more
-  const std::vector<std::string_view> views(args.begin(), args.end());
   std::string leftover(input_.view());
-  core_.host.adopt_replica(std::move(stream_), *this, views, std::move(leftover));
+  core_.host.adopt_replica(std::move(stream_), id_, std::move(args), std::move(leftover));
   core_.remove(*this);
 }
 

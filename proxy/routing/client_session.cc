@@ -274,7 +274,7 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     case CommandClass::subscribe: return subscribe(entry);
     case CommandClass::monitor: return monitor();
     case CommandClass::session: return session_command(entry);
-    case CommandClass::local: return local(entry);
+    case CommandClass::local: return local();
     case CommandClass::scan: return scan(entry);
     case CommandClass::pin: return pin(entry);
   }

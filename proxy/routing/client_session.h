@@ -21,6 +21,7 @@
 #include "common/signal.h"
 #include "proxy/resp/command_table.h"
 #include "proxy/resp/request.h"
+#include "proxy/routing/caller.h"
 #include "proxy/routing/client_parts.h"
 #include "proxy/routing/facts.h"
 #include "proxy/routing/input_buffer.h"
@@ -46,26 +47,15 @@ class ClientSession {
   ClientSession& operator=(const ClientSession&) = delete;
   void start() { reader_.add(read_requests()); }
 
-  // For the host.
+  // For the core and other sessions.
   uint64_t id() const { return id_; }
   Face face() const { return face_; }
-  int protocol() const { return protocol_; }
-  int db() const { return db_; }
   const std::string& peer() const { return peer_; }
   const std::string& local() const { return local_; }
-  /// It wrote something through us.
-  bool has_written() const { return has_written_; }
-  void set_read_policy(ReadPolicy policy) { policy_ = policy; }
-  /// No later read of this client is older than this.
-  void read_after(ReplOffset offset) { read_after_ = std::max(read_after_, offset); }
-
-  // For the core and other sessions.
   uint32_t place() const { return place_; }
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
-  std::optional<ReadPolicy> read_policy() const { return policy_; }
-  ReplOffset read_floor() const { return read_after_; }
   void deliver(uint64_t sequence, std::string_view frame);
   void feed(const ServerConnection& from, std::string_view frame);
   void read_on() { resumed_.notify_all(); }
@@ -131,9 +121,11 @@ class ClientSession {
   Taken private_command(const Entry& entry, bool blocking);
   Taken pin(const Entry& entry);
   Taken forward_on_lease(const Entry& entry);
-  Taken local(const Entry& entry);
+  Caller caller() const;
+  Taken local();
   Task<void> run_local(std::vector<std::string> args);
   Task<void> hand_over(std::vector<std::string> args);
+  std::string take_effect(Answer answer);
   void finish_step(std::string_view frame);
   bool borrow_lease(LeaseUse use);
   void return_lease(bool reusable);

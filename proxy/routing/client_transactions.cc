@@ -172,11 +172,11 @@ Task<void> ClientSession::exec_local(std::vector<std::vector<std::string>> comma
       replies += answer_session(args);
       continue;
     }
-    auto frame = core_.host.answer_at_once(*this, args);
+    auto frame = core_.host.answer_at_once(caller(), args);
     if (!frame) {
-      std::vector<std::string> copy = command;
-      auto later = co_await core_.host.answer_local(*this, std::move(copy));
-      frame = std::move(later);
+      Caller asking = caller();
+      auto later = co_await core_.host.answer_local(std::move(asking), std::move(command));
+      frame = take_effect(std::move(later));
     }
     replies += *frame;
   }

@@ -20,8 +20,9 @@ constexpr std::string_view kCutShort =
 
 }  // namespace
 
-Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in)
-    : world(world_in), config(config_in), host(host_in), wake_node_(*this), pause_timer_(world.clock, wake_node_),
+Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, FreshnessTable& table)
+    : world(world_in), config(config_in), host(host_in), freshness(table), wake_node_(*this),
+      pause_timer_(world.clock, wake_node_),
       servers(world, config, freshness, *this, *this) {
   tasks_.add(tick_forever());
 }

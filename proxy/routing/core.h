@@ -19,7 +19,7 @@ namespace sidestream::routing {
 inline constexpr std::string_view kHelloChannel = "__sentinel__:hello";
 
 struct Core final : ReplySink, PoolOwner {
-  Core(World& world, const Config& config, PlaneHost& host);
+  Core(World& world, const Config& config, PlaneHost& host, FreshnessTable& table);
   ~Core();
 
   // Sessions use these directly.

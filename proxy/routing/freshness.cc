@@ -1,4 +1,4 @@
-// freshness.cc: counting marks. See the header for the rules.
+// freshness.cc: counting marks. See the header for the rules, and for what may happen at the same time.
 #include "proxy/routing/freshness.h"
 
 #include <algorithm>
@@ -9,15 +9,90 @@
 
 namespace sidestream::routing {
 namespace {
+
 constexpr size_t kPooledBatchesMax = 64;
+
+void raise(std::atomic<int64_t>& high, int64_t value) {
+  int64_t seen = high.load(std::memory_order_relaxed);
+  while (seen < value && !high.compare_exchange_weak(seen, value, std::memory_order_acq_rel)) {}
 }
+
+}  // namespace
 
 uint64_t hash_key(std::string_view key) { return std::hash<std::string_view>{}(key); }
 
-FreshnessMap::FreshnessMap(size_t slots)
-    : mask_(slots - 1), floor_(static_cast<uint32_t>(slots)), slots_(slots + 1, 0) {
+// --- shared --------------------------------------------------------------------------------------------------------
+
+FreshnessTable::FreshnessTable(size_t slots)
+    : mask_(slots - 1),
+      floor_(static_cast<uint32_t>(slots)),
+      slots_(std::make_unique<std::atomic<uint64_t>[]>(slots + 1)) {
   CHECK(slots > 0 && (slots & (slots - 1)) == 0);
 }
+
+std::optional<ReplOffset> FreshnessTable::value_of(uint32_t slot) const {
+  const uint64_t value = slots_[slot].load(std::memory_order_acquire);
+  if ((value & kPending) != 0) return std::nullopt;
+  return ReplOffset{static_cast<int64_t>(value)};
+}
+
+void FreshnessTable::add_mark(uint32_t slot) {
+  std::atomic<uint64_t>& word = slots_[slot];
+  uint64_t seen = word.load(std::memory_order_relaxed);
+  uint64_t next = 0;
+  do {
+    next = (seen & kPending) != 0 ? next_turn(seen) + 1 : kPending + 1;
+  } while (!word.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_relaxed));
+}
+
+void FreshnessTable::drop_mark(uint32_t slot, ReplOffset role) {
+  std::atomic<uint64_t>& word = slots_[slot];
+  uint64_t seen = word.load(std::memory_order_acquire);
+  uint64_t next = 0;
+  do {
+    CHECK((seen & kPending) != 0 && (seen & kCount) > 0);
+    const bool last = (seen & kCount) == 1;
+    next = last ? static_cast<uint64_t>(std::max(highest(), role).value) : seen - 1;
+  } while (!word.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire));
+}
+
+void FreshnessTable::saw_role(ReplOffset role) { raise(role_high_, role.value); }
+
+ReplOffset FreshnessTable::highest() const {
+  return ReplOffset{std::max(role_high_.load(std::memory_order_acquire), relayed_.load(std::memory_order_acquire))};
+}
+
+void FreshnessTable::stream_wrote(uint32_t slot, ReplOffset offset) {
+  relayed(offset);
+  std::atomic<uint64_t>& word = slots_[slot];
+  uint64_t seen = word.load(std::memory_order_acquire);
+  for (;;) {
+    const bool pending = (seen & kPending) != 0;
+    if (!pending && seen >= static_cast<uint64_t>(offset.value)) return;
+    const uint64_t next = pending ? next_turn(seen) : static_cast<uint64_t>(offset.value);
+    if (word.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire)) return;
+  }
+}
+
+/// One loop writes it: no competition.
+void FreshnessTable::relayed(ReplOffset offset) {
+  if (relayed_.load(std::memory_order_relaxed) < offset.value) {
+    relayed_.store(offset.value, std::memory_order_release);
+  }
+}
+
+void FreshnessTable::new_history(ReplOffset offset) {
+  epoch_.fetch_add(1, std::memory_order_acq_rel);
+  relayed_.store(offset.value, std::memory_order_release);
+  role_high_.store(offset.value, std::memory_order_release);
+  for (uint32_t slot = 0; slot < floor_; ++slot) {
+    uint64_t seen = slots_[slot].load(std::memory_order_relaxed);
+    while (seen != 0 && (seen & kPending) == 0 &&
+           !slots_[slot].compare_exchange_weak(seen, 0, std::memory_order_acq_rel, std::memory_order_relaxed)) {}
+  }
+}
+
+// --- of one loop ---------------------------------------------------------------------------------------------------
 
 FreshnessMap::Batch FreshnessMap::open() {
   if (pool_.empty()) return std::make_unique<WriteBatch>();
@@ -26,22 +101,17 @@ FreshnessMap::Batch FreshnessMap::open() {
   return batch;
 }
 
-void FreshnessMap::set_pending(uint32_t slot) {
-  slots_[slot] = (slots_[slot] & kPending) != 0 ? slots_[slot] + 1 : kPending + 1;
-  ++pending_;
-}
-
 void FreshnessMap::mark_slot(WriteBatch& batch, uint32_t slot) {
   DCHECK(batch.applied_ || batch.slots_.empty());
-  batch.applied_ = true;
+  if (!std::exchange(batch.applied_, true)) table_.batch_opened();
   batch.slots_.push_back(slot);
-  set_pending(slot);
+  table_.add_mark(slot);
 }
 
 void FreshnessMap::note(WriteBatch& batch, uint64_t hash) {
   CHECK(!batch.applied_);
   if (batch.slots_.size() < kNotedKeysMax) {
-    batch.slots_.push_back(slot_of(hash));
+    batch.slots_.push_back(table_.slot_of(hash));
   } else {
     note_floor(batch);
   }
@@ -49,86 +119,67 @@ void FreshnessMap::note(WriteBatch& batch, uint64_t hash) {
 
 void FreshnessMap::note_floor(WriteBatch& batch) {
   CHECK(!batch.applied_);
-  if (batch.slots_.empty() || batch.slots_.back() != floor_) batch.slots_.push_back(floor_);
+  if (batch.slots_.empty() || batch.slots_.back() != table_.floor()) batch.slots_.push_back(table_.floor());
 }
 
 void FreshnessMap::apply(WriteBatch& batch) {
   CHECK(!batch.applied_);
   batch.applied_ = true;
-  for (const uint32_t slot : batch.slots_) set_pending(slot);
+  table_.batch_opened();
+  for (const uint32_t slot : batch.slots_) table_.add_mark(slot);
 }
 
 void FreshnessMap::settle(Batch batch, ReplOffset role) {
-  role_high_ = std::max(role_high_, role);
-  release(std::move(batch));
+  table_.saw_role(role);
+  release(std::move(batch), role);
 }
 
-void FreshnessMap::forget(Batch batch) { release(std::move(batch)); }
-
-void FreshnessMap::release(Batch batch) {
-  if (batch->applied_) {
-    const auto offset = static_cast<uint64_t>(std::max(role_high_, relayed_).value);
-    for (const uint32_t slot : batch->slots_) {
-      CHECK(slots_[slot] > kPending);
-      if (--slots_[slot] == kPending) slots_[slot] = offset;
-    }
-    pending_ -= batch->slots_.size();
+void FreshnessMap::release(Batch batch, ReplOffset role) {
+  if (std::exchange(batch->applied_, false)) {
+    for (const uint32_t slot : batch->slots_) table_.drop_mark(slot, role);
+    table_.batch_closed();
   }
   batch->slots_.clear();
-  batch->applied_ = false;
   if (pool_.size() < kPooledBatchesMax) pool_.push_back(std::move(batch));
 }
 
 void FreshnessMap::orphan(Batch batch) {
-  if (!batch->applied_ || batch->empty()) return release(std::move(batch));
+  if (!batch->applied_ || batch->empty()) return forget(std::move(batch));
   batch->orphaned_at_ = ++clock_;
   orphans_.push_back(std::move(batch));
 }
 
 void FreshnessMap::role_answered(uint64_t ticket, ReplOffset role) {
-  role_high_ = std::max(role_high_, role);
+  table_.saw_role(role);
   for (size_t i = 0; i < orphans_.size();) {
     if (orphans_[i]->orphaned_at_ >= ticket) {
       ++i;
       continue;
     }
     std::swap(orphans_[i], orphans_.back());
-    release(std::move(orphans_.back()));
+    release(std::move(orphans_.back()), role);
     orphans_.pop_back();
   }
 }
 
-void FreshnessMap::raise(uint32_t slot, ReplOffset offset) {
-  if ((slots_[slot] & kPending) != 0) return;  // the last batch to settle takes relayed() into account
-  slots_[slot] = std::max(slots_[slot], static_cast<uint64_t>(offset.value));
-}
-
-void FreshnessMap::relayed(ReplOffset offset) { relayed_ = std::max(relayed_, offset); }
-
 void FreshnessMap::new_history(ReplOffset offset) {
-  for (uint64_t& slot : slots_) {
-    if ((slot & kPending) == 0) slot = 0;
-  }
-  relayed_ = role_high_ = offset;
-  raise(floor_, offset);
-}
-
-std::optional<ReplOffset> FreshnessMap::value_of(uint32_t slot) const {
-  const uint64_t value = slots_[slot];
-  if ((value & kPending) != 0) return std::nullopt;
-  return ReplOffset{static_cast<int64_t>(value)};
+  Batch unknown = open();
+  mark_floor(*unknown);
+  table_.new_history(offset);
+  orphan(std::move(unknown));
+  heard_of(table_.epoch());
 }
 
 std::optional<ReplOffset> FreshnessMap::needed(uint64_t hash) const {
-  const uint64_t key = slots_[slot_of(hash)];
-  const uint64_t floor = slots_[floor_];
-  if (((key | floor) & kPending) != 0) return std::nullopt;
-  return ReplOffset{static_cast<int64_t>(std::max(key, floor))};
+  const auto key = table_.value_of(table_.slot_of(hash));
+  const auto floor = needed_floor();  // after the key
+  if (!key || !floor) return std::nullopt;
+  return std::max(*key, *floor);
 }
 
 std::optional<ReplOffset> FreshnessMap::needed_any() const {
-  if (pending_ > 0) return std::nullopt;
-  return std::max(role_high_, relayed_);
+  if (table_.any_batch()) return std::nullopt;
+  return table_.highest();
 }
 
 }  // namespace sidestream::routing

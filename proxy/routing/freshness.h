@@ -1,6 +1,8 @@
 // freshness.h: which keys were written lately, and how far a replica must be to show it (proxy/README.md, "The
 // freshness of reads"). Pure bookkeeping: no I/O, no clock, no allocation once the pools are warm.
 //
+// FreshnessTable is what all loops share; FreshnessMap is one loop's hold on it, with what belongs to that loop alone.
+//
 // A slot holds the offset of the last write to the keys that hash there, or the number of batches with a write to them
 // that is still under way (pending). One more slot is the floor: writes that cannot be pinned to keys. While something
 // is pending the offset is not needed: the last batch to settle sets it to the highest offset seen by then, which is
@@ -9,8 +11,24 @@
 // Life of a batch on a shared connection: open, mark each key *before* its write is sent, settle with the offset of the
 // ROLE behind the writes. On a private connection: open, note the keys, apply when the reply arrives, settle. When the
 // connection breaks in between: orphan; the marks stay until a ROLE that was sent after the break settles them.
+//
+// Between loops everything is one atomic word, stores release and loads acquire (plain loads on x86): who sees a value
+// sees all that was done before it. How each race is closed:
+//  - A client is answered on loop A and reads through loop B. A marked before it sent the write; the write, the reply
+//    and the read each pass through the kernel, which orders them: B sees the mark, or what settled it.
+//  - Two loops settle one slot. Each raises the highest offset first and lowers the count then; the last one to lower
+//    it looks at the highest offset after it saw the count, so it sees what the others raised.
+//  - A mark comes and goes while the last one is settling: the count is as before, but the number of marks since the
+//    slot became pending (kept beside the count) is not, and the settling starts over.
+//  - The stream tells of a write while its slot is pending: relayed is raised first, then that number is moved on, so
+//    that whoever is settling starts over and sees it.
+//  - A new history empties the slots while loops read: the floor is made pending before, and readers look at the floor
+//    last. Who sees an emptied slot sees the floor pending, or settled by a ROLE of the new history.
+//  - A loop that has not heard of the new history must not believe replicas of the old one: the table's epoch is moved
+//    on before anything is emptied, and a loop whose epoch is behind proves nothing (Target::check_role).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -36,18 +54,65 @@ class WriteBatch {
   uint64_t orphaned_at_ = 0;
 };
 
-class FreshnessMap {
+/// Shared by all loops; every call may come from any of them, but for those that say otherwise.
+class FreshnessTable {
  public:
   static constexpr size_t kSlots = size_t{1} << 18;  // 2 MiB; a power of two
-  static constexpr size_t kNotedKeysMax = 1024;      // more keys in one private batch raise the floor instead
+
+  explicit FreshnessTable(size_t slots = kSlots);
+
+  uint32_t slot_of(uint64_t hash) const { return static_cast<uint32_t>(hash & mask_); }
+  uint32_t floor() const { return floor_; }
+  /// The offset in a slot; nullopt: pending.
+  std::optional<ReplOffset> value_of(uint32_t slot) const;
+  void add_mark(uint32_t slot);
+  /// The last mark leaves the highest offset, at least `role`.
+  void drop_mark(uint32_t slot, ReplOffset role);
+  void batch_opened() { batches_.fetch_add(1, std::memory_order_release); }
+  void batch_closed() { batches_.fetch_sub(1, std::memory_order_release); }
+  bool any_batch() const { return batches_.load(std::memory_order_acquire) > 0; }
+  void saw_role(ReplOffset role);
+  ReplOffset highest() const;
+  ReplOffset relayed() const { return ReplOffset{relayed_.load(std::memory_order_acquire)}; }
+  uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+
+  // Only from the loop that hears the stream.
+  void stream_wrote(uint32_t slot, ReplOffset offset);
+  void relayed(ReplOffset offset);
+  /// Offsets count anew: settled slots become 0, what is pending stays. The floor is pending by then.
+  void new_history(ReplOffset offset);
+
+ private:
+  // A slot: an offset (top bit clear), or kPending, the marks since then (kTurn each) and those still there.
+  static constexpr uint64_t kPending = uint64_t{1} << 63;
+  static constexpr uint64_t kTurn = uint64_t{1} << 31;
+  static constexpr uint64_t kCount = kTurn - 1;
+
+  /// A pending slot, one mark or one interruption later.
+  static uint64_t next_turn(uint64_t value) { return kPending | (value + kTurn); }
+
+  const uint64_t mask_;
+  const uint32_t floor_;  // index of the last slot
+  std::unique_ptr<std::atomic<uint64_t>[]> slots_;
+  std::atomic<int64_t> relayed_{0};
+  std::atomic<int64_t> role_high_{0};  // the highest ROLE offset of this history
+  std::atomic<int64_t> batches_{0};    // under way
+  std::atomic<uint64_t> epoch_{0};     // which history
+};
+
+/// One loop's part: its pool of batches, and the batches whose connection broke.
+class FreshnessMap {
+ public:
+  static constexpr size_t kNotedKeysMax = 1024;  // more keys in one private batch raise the floor instead
   using Batch = std::unique_ptr<WriteBatch>;
 
-  explicit FreshnessMap(size_t slots = kSlots);
+  /// `table` outlives the map.
+  explicit FreshnessMap(FreshnessTable& table) : table_(table), epoch_(table.epoch()) {}
 
   Batch open();
   /// Pending from now on.
-  void mark(WriteBatch& batch, uint64_t hash) { mark_slot(batch, slot_of(hash)); }
-  void mark_floor(WriteBatch& batch) { mark_slot(batch, floor_); }
+  void mark(WriteBatch& batch, uint64_t hash) { mark_slot(batch, table_.slot_of(hash)); }
+  void mark_floor(WriteBatch& batch) { mark_slot(batch, table_.floor()); }
   /// Remembered only, until apply().
   void note(WriteBatch& batch, uint64_t hash);
   void note_floor(WriteBatch& batch);
@@ -57,45 +122,42 @@ class FreshnessMap {
   /// The connection broke before the ROLE came; nobody knows whether the writes were executed.
   void orphan(Batch batch);
   /// Nothing of the batch was sent, or no write in it was acknowledged and none will be.
-  void forget(Batch batch);
+  void forget(Batch batch) { release(std::move(batch), {}); }
 
   /// A number for a ROLE that is sent to the primary now; its answer settles what was orphaned before.
   uint64_t role_sent() { return ++clock_; }
   void role_answered(uint64_t ticket, ReplOffset role);
   bool has_orphans() const { return !orphans_.empty(); }
 
-  /// From the relayed stream: a write to this key ends at `offset`.
-  void stream_wrote(uint64_t hash, ReplOffset offset) { raise(slot_of(hash), offset); }
-  void stream_wrote_anything(ReplOffset offset) { raise(floor_, offset); }
-  void relayed(ReplOffset offset);
-  ReplOffset relayed() const { return relayed_; }
-  /// Offsets count anew: settled marks are replaced by a floor of `offset`.
+  // From the relayed stream, on the loop that hears it.
+  /// A write to this key ends at `offset`.
+  void stream_wrote(uint64_t hash, ReplOffset offset) { table_.stream_wrote(table_.slot_of(hash), offset); }
+  void stream_wrote_anything(ReplOffset offset) { table_.stream_wrote(table_.floor(), offset); }
+  void relayed(ReplOffset offset) { table_.relayed(offset); }
+  ReplOffset relayed() const { return table_.relayed(); }
+  /// Another history begins here: settled marks are void. What the stream's beginning does not tell is unknown until
+  /// the next ROLE of the primary: writes that it has executed by now, and that we may have acknowledged.
   void new_history(ReplOffset offset);
+
+  /// This loop has forgotten what it knew about replicas of histories before this one.
+  void heard_of(uint64_t epoch) { epoch_ = epoch; }
+  uint64_t epoch() const { return epoch_; }
+  /// False: there is a newer history than this loop knows of.
+  bool is_current() const { return epoch_ == table_.epoch(); }
 
   /// What a replica must have applied to be read for this key. nullopt: only the primary knows.
   std::optional<ReplOffset> needed(uint64_t hash) const;
-  std::optional<ReplOffset> needed_floor() const { return value_of(floor_); }
+  std::optional<ReplOffset> needed_floor() const { return table_.value_of(table_.floor()); }
   /// For reads whose keys are not known: past everything.
   std::optional<ReplOffset> needed_any() const;
 
  private:
-  // A slot: an offset (top bit clear), or kPending and the number of batches under way.
-  static constexpr uint64_t kPending = uint64_t{1} << 63;
-
-  uint32_t slot_of(uint64_t hash) const { return static_cast<uint32_t>(hash & mask_); }
-  std::optional<ReplOffset> value_of(uint32_t slot) const;
   void mark_slot(WriteBatch& batch, uint32_t slot);
-  void raise(uint32_t slot, ReplOffset offset);
-  void set_pending(uint32_t slot);
-  void release(Batch batch);
+  void release(Batch batch, ReplOffset role);
 
-  uint64_t mask_;
-  uint32_t floor_;                // index of the last slot
-  std::vector<uint64_t> slots_;
-  size_t pending_ = 0;            // marks under way, in all slots
-  ReplOffset relayed_;
-  ReplOffset role_high_;          // the highest ROLE offset of this history
-  uint64_t clock_ = 0;            // orders losses and ROLEs
+  FreshnessTable& table_;
+  uint64_t epoch_;      // the history this loop knows of
+  uint64_t clock_ = 0;  // orders losses and ROLEs
   std::vector<Batch> orphans_;
   std::vector<Batch> pool_;
 };

@@ -33,7 +33,7 @@ TargetCounts counts_of(const Target& target) {
 }  // namespace
 
 Plane::Plane(World& world, const Config& config, PlaneHost& host)
-    : core_(std::make_unique<Core>(world, config, host)) {}
+    : core_(std::make_unique<Core>(world, config, host, table_)) {}
 Plane::~Plane() = default;
 
 // --- facts ---------------------------------------------------------------------------------------------------------
@@ -62,13 +62,7 @@ void Plane::stream_command(std::span<const std::string_view> args, bool truncate
 void Plane::relayed(ReplOffset offset) { core_->freshness.relayed(offset); }
 
 void Plane::new_history(ReplOffset offset) {
-  FreshnessMap& freshness = core_->freshness;
-  freshness.new_history(offset);
-  // What the stream's beginning does not tell: writes that the primary has executed by now. We may have acknowledged
-  // them ourselves, before a restart. The next ROLE of the primary knows.
-  FreshnessMap::Batch unknown = freshness.open();
-  freshness.mark_floor(*unknown);
-  freshness.orphan(std::move(unknown));
+  core_->freshness.new_history(offset);
   core_->servers.new_history();
 }
 
@@ -89,8 +83,8 @@ void Plane::adopt(std::unique_ptr<ByteStream> stream, Face face) {
   core_->sessions.add(*core_, std::move(stream), face, reserved).start();
 }
 
-Task<Result<ReplOffset>> Plane::fence(ClientSession& session) {
-  if (!session.has_written()) co_return ReplOffset{0};
+Task<Result<ReplOffset>> Plane::fence(Caller caller) {
+  if (!caller.has_written) co_return ReplOffset{0};
   co_return co_await core_->fence();
 }
 
@@ -142,7 +136,7 @@ std::string Plane::client_list() const {
   return lines;
 }
 
-std::string Plane::explain(std::span<const std::string_view> args, const ClientSession& session) const {
+std::string Plane::explain(std::span<const std::string_view> args, const Caller& caller) const {
   const resp::CommandEntry* entry = core_->commands.find(args);
   if (entry == nullptr) return "unknown command: refused";
   if (!core_->commands.arity_fits(*entry, args.size())) return "wrong number of arguments: refused";
@@ -160,9 +154,9 @@ std::string Plane::explain(std::span<const std::string_view> args, const ClientS
   std::vector<uint64_t> hashes;
   const KeyFacts keys = look_at_keys(*entry, args, about_node, hashes);
   ReadNeed need;
-  need.policy = policy_for(core_->config, session.read_policy(), *entry, args, about_node);
+  need.policy = policy_for(core_->config, caller.read_policy, *entry, args, about_node);
   need.keys_known = keys.keys != resp::Keys::unknown;
-  need.offset = needed_offset(core_->freshness, keys, hashes, session.read_floor());
+  need.offset = needed_offset(core_->freshness, keys, hashes, caller.read_floor);
   if (cls == CommandClass::scan && need.policy == ReadPolicy::fresh) need.policy = ReadPolicy::primary;
   const Decision decision = core_->servers.peek(need);
   std::string text = fmt::format("{}: ", what);

@@ -19,30 +19,28 @@
 #include "common/world.h"
 #include "config/config.h"
 #include "proxy/resp/command_table.h"
+#include "proxy/routing/caller.h"
 #include "proxy/routing/counters.h"
 #include "proxy/routing/facts.h"
 #include "proxy/routing/freshness.h"
 
 namespace sidestream::routing {
 
-class ClientSession;
 struct Core;
 
-/// What the instance does for the plane. Replies are complete RESP in the session's protocol.
+/// What the instance does for the plane.
 class PlaneHost {
  public:
   virtual ~PlaneHost() = default;
-  /// A command of class local that may take a while (INFO, WAIT, REPLICAOF, CONFIG, COMMAND ...); an empty string: no
-  /// reply. The session's earlier replies have all arrived. The session outlives the task: when the client goes, the
-  /// task is cancelled. The session's pending input waits meanwhile.
-  virtual Task<std::string> answer_local(ClientSession& session, std::vector<std::string> args) = 0;
+  /// A command of class local that may take a while (INFO, WAIT, REPLICAOF, CONFIG, COMMAND ...). The client's earlier
+  /// replies have all arrived; its further input waits. When it goes, the task is cancelled.
+  virtual Task<Answer> answer_local(Caller caller, std::vector<std::string> args) = 0;
   /// The same, asked first: for what is answered from memory (ROLE, REPLCONF ...). nullopt: use answer_local().
-  virtual std::optional<std::string> answer_at_once(ClientSession& session,
-                                                    std::span<const std::string_view> args) = 0;
-  /// PSYNC or SYNC: the stream is a replica's from now on. `leftover` was read behind the command. The session ends
-  /// after this call; state kept for it (REPLCONF) is found by session.id().
-  virtual void adopt_replica(std::unique_ptr<ByteStream> stream, ClientSession& session,
-                             std::span<const std::string_view> args, std::string leftover) = 0;
+  virtual std::optional<std::string> answer_at_once(const Caller& caller, std::span<const std::string_view> args) = 0;
+  /// After Answer::becomes_replica: the stream is a replica's from now on. `leftover` was read behind the command
+  /// `args`. The session ends after this call; state kept for it (REPLCONF) is found by its id.
+  virtual void adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t session_id, std::vector<std::string> args,
+                             std::string leftover) = 0;
   /// PING on the node port: health of instance and lead node, "+PONG\r\n" or the error line. Empty: no reply.
   virtual std::string ping_reply() = 0;
   /// What HELLO says there. The service face always says yes, without asking.
@@ -81,11 +79,11 @@ class Plane {
   /// A new client. Over maxclients it is told so and closed.
   void adopt(std::unique_ptr<ByteStream> stream, Face face);
   /// An offset at or past everything this client has written so far; 0 if it wrote nothing. Asks the primary.
-  Task<Result<ReplOffset>> fence(ClientSession& session);
+  Task<Result<ReplOffset>> fence(Caller caller);
   /// An offset at or past everything anybody wrote through us so far. Asks the primary.
   Task<Result<ReplOffset>> fence_all();
   /// Where `args` would go now and why, in words; changes nothing.
-  std::string explain(std::span<const std::string_view> args, const ClientSession& session) const;
+  std::string explain(std::span<const std::string_view> args, const Caller& caller) const;
 
   /// For a planned switch: hold, wait until quiet (no write of a shared connection is unanswered), set_primary(), stop
   /// holding. Held writes wait for hold.timeout at most, as without a primary; reads go on.
@@ -103,6 +101,7 @@ class Plane {
   std::string client_list() const;
 
  private:
+  FreshnessTable table_;
   std::unique_ptr<Core> core_;
 };
 

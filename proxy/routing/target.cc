@@ -75,6 +75,7 @@ std::optional<ReplOffset> Target::check_role(std::string_view frame) {
   }
   view.known = ReplOffset{-1};  // until this reply says better
   if (!role || role->primary || !role->connected || !facts_.online) return std::nullopt;
+  if (!freshness_.is_current()) return std::nullopt;  // we do not even know which history it speaks of
   // Nobody has from us what we have not passed on (0: no stream has been seen yet).
   const ReplOffset passed_on = freshness_.relayed();
   if (passed_on.value > 0 && role->offset > passed_on) return std::nullopt;

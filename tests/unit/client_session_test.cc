@@ -19,18 +19,21 @@ using sim::FakeNodeOptions;
 
 /// An instance that knows nothing: its own commands echo their names.
 struct PlainHost final : PlaneHost {
-  Task<std::string> answer_local(ClientSession& session, std::vector<std::string> args) override {
+  Task<Answer> answer_local(Caller caller, std::vector<std::string> args) override {
+    Answer answer;
+    answer.becomes_replica = args[0] == "PSYNC";
+    if (answer.becomes_replica) co_return answer;
     if (args[0] == "WAIT") {
-      auto fence = co_await plane->fence(session);
+      auto fence = co_await plane->fence(caller);
       co_return fence.ok() ? ":" + std::to_string(fence.value().value) + "\r\n" : "-ERR no fence\r\n";
     }
     co_return "+" + args[0] + " later\r\n";
   }
-  std::optional<std::string> answer_at_once(ClientSession&, std::span<const std::string_view> args) override {
+  std::optional<std::string> answer_at_once(const Caller&, std::span<const std::string_view> args) override {
     if (args[0] == "WAIT" || args[0] == "INFO" || args[0] == "PSYNC") return std::nullopt;
     return "+" + std::string(args[0]) + "\r\n";
   }
-  void adopt_replica(std::unique_ptr<ByteStream> stream, ClientSession&, std::span<const std::string_view>,
+  void adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t, std::vector<std::string>,
                      std::string leftover) override {
     stream->write("+replica " + leftover + "\r\n");
   }
