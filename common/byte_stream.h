@@ -152,9 +152,18 @@ class Listener {
   virtual const Address& address() const = 0;
 };
 
+/// A stream between two loops, of neither. Destroying it closes the connection.
+class MovingStream {
+ public:
+  virtual ~MovingStream() = default;
+};
+
 class Network {
  public:
   virtual ~Network() = default;
+  /// Takes a stream off this loop; the network of another one adopts it. Nobody may be waiting for it.
+  virtual std::unique_ptr<MovingStream> release(std::unique_ptr<ByteStream> stream) = 0;
+  virtual std::unique_ptr<ByteStream> adopt(std::unique_ptr<MovingStream> stream) = 0;
   /// Resolves and connects. No time limit of its own: wrap it in with_timeout.
   virtual Task<Result<std::unique_ptr<ByteStream>>> connect(Address address) = 0;
   virtual Result<std::unique_ptr<Listener>> listen(const Address& address) = 0;

@@ -8,8 +8,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <ctime>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "common/text.h"
@@ -17,8 +19,10 @@
 namespace sidestream {
 namespace {
 
+std::mutex g_mutex;  // of all below: any loop may have something to say
 LogSettings g_settings;
 std::shared_ptr<spdlog::logger> g_logger;
+std::atomic<LogLevel> g_level{LogLevel::notice};
 
 /// spdlog's own levels are coarser than Redis': verbose and notice both print at its "info".
 spdlog::level::level_enum spdlog_level(LogLevel level) {
@@ -81,20 +85,28 @@ Result<LogLevel> parse_log_level(std::string_view name) {
 }
 
 Result<void> set_log(const LogSettings& settings) {
+  const std::lock_guard lock(g_mutex);
   try {
     g_logger = open_logger(settings.file);
   } catch (const spdlog::spdlog_ex& failure) {
     return Error{Errc::io, std::string("cannot open the log file: ") + failure.what()};
   }
   g_settings = settings;
+  g_level.store(settings.level, std::memory_order_relaxed);
   return {};
 }
 
-Result<void> reopen_log() { return set_log(LogSettings(g_settings)); }
+Result<void> reopen_log() {
+  std::unique_lock lock(g_mutex);
+  const LogSettings settings = g_settings;
+  lock.unlock();
+  return set_log(settings);
+}
 
-bool log_enabled(LogLevel level) { return level >= g_settings.level; }
+bool log_enabled(LogLevel level) { return level >= g_level.load(std::memory_order_relaxed); }
 
 void log_line(LogLevel level, std::string_view tag, std::string_view text) {
+  const std::lock_guard lock(g_mutex);
   if (!g_logger) g_logger = open_logger("");
   if (g_settings.json) {
     const nlohmann::json line = {

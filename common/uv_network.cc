@@ -96,6 +96,29 @@ class Linger {
   uv_timer_t timer_{};
 };
 
+/// A descriptor on its way to a stream: closed if nobody takes it.
+class PendingSocket {
+ public:
+  explicit PendingSocket(int fd) : fd_(fd) {}
+  PendingSocket(const PendingSocket&) = delete;
+  PendingSocket& operator=(const PendingSocket&) = delete;
+  ~PendingSocket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+  int take() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+struct UvMovingStream final : MovingStream {
+  explicit UvMovingStream(int fd) : socket(fd) {}
+  PendingSocket socket;
+  std::string unsent;
+  bool write_closed = false;
+};
+
 class UvStream final : public ByteStream {
  public:
   UvStream(uv_loop_t& loop, int fd)
@@ -110,12 +133,23 @@ class UvStream final : public ByteStream {
   }
 
   ~UvStream() override {
+    if (fd_ < 0) return;
     poll_.reset();
     if (!broken_ && !queue_.empty()) {
       new Linger(loop_, fd_, std::move(queue_));  // deletes itself when the bytes are out or the time is over
     } else {
       ::close(fd_);
     }
+  }
+
+  /// Leaves nothing behind but an object to be destroyed. A stream that broke is found broken again by its next reader.
+  std::unique_ptr<MovingStream> release() {
+    CHECK(read_ == nullptr && drain_ == nullptr);
+    poll_.reset();
+    auto moving = std::make_unique<UvMovingStream>(std::exchange(fd_, -1));
+    for (const Slice& slice : queue_) moving->unsent.append(slice.bytes);
+    moving->write_closed = write_closed_;
+    return moving;
   }
 
   void start_read(ReadOp& op) override {
@@ -309,22 +343,6 @@ class UvStream final : public ByteStream {
   DrainOp* drain_ = nullptr;
 };
 
-/// A descriptor on its way to a stream: closed if nobody takes it.
-class PendingSocket {
- public:
-  explicit PendingSocket(int fd) : fd_(fd) {}
-  PendingSocket(const PendingSocket&) = delete;
-  PendingSocket& operator=(const PendingSocket&) = delete;
-  ~PendingSocket() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int take() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
 class UvListener final : public Listener {
  public:
   UvListener(uv_loop_t& loop, int fd, Address address)
@@ -388,6 +406,17 @@ Result<SocketAddress> unix_address(const std::string& path) {
 class UvNetwork final : public Network {
  public:
   explicit UvNetwork(uv_loop_t& loop) : loop_(loop) {}
+
+  std::unique_ptr<MovingStream> release(std::unique_ptr<ByteStream> stream) override {
+    return static_cast<UvStream&>(*stream).release();
+  }
+  std::unique_ptr<ByteStream> adopt(std::unique_ptr<MovingStream> stream) override {
+    auto& moving = static_cast<UvMovingStream&>(*stream);
+    auto adopted = std::make_unique<UvStream>(loop_, moving.socket.take());
+    if (!moving.unsent.empty()) adopted->write(moving.unsent);
+    if (moving.write_closed) adopted->close_write();
+    return adopted;
+  }
 
   Task<Result<std::unique_ptr<ByteStream>>> connect(Address address) override {
     auto addresses = co_await resolve(address);

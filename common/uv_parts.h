@@ -9,6 +9,7 @@
 
 #include "common/byte_stream.h"
 #include "common/files.h"
+#include "common/loops.h"
 #include "common/ready_queue.h"
 
 namespace sidestream {
@@ -63,5 +64,6 @@ class UvJob {
 
 std::unique_ptr<Network> make_uv_network(uv_loop_t& loop);
 std::unique_ptr<Files> make_uv_files(uv_loop_t& loop);
+std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop);
 
 }  // namespace sidestream

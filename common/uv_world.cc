@@ -131,7 +131,8 @@ struct UvWorld::State {
         clock(*loop),
         network(make_uv_network(*loop)),
         files(make_uv_files(*loop)),
-        world{clock, *network, *files, random} {
+        loops(make_uv_loops(*loop)),
+        world{clock, *network, *files, random, *loops} {
     uv_prepare_init(loop.get(), &prepare);
     uv_check_init(loop.get(), &check);
     prepare.data = check.data = this;
@@ -151,6 +152,7 @@ struct UvWorld::State {
   OsRandom random;
   std::unique_ptr<Network> network;
   std::unique_ptr<Files> files;
+  std::unique_ptr<Loops> loops;
   World world;
   uv_prepare_t prepare{};
   uv_check_t check{};

@@ -1,10 +1,11 @@
-// world.h: everything outside the process that the code may touch, in one place: time, network, disk, chance.
-// The process has one made of libuv (uv_world.h), a simulation has one made of memory and a seed.
+// world.h: everything outside the loop that the code may touch, in one place: time, network, disk, chance, and other
+// loops. The process has one world per loop, made of libuv (uv_world.h); a simulation makes them of memory and a seed.
 #pragma once
 
 #include "common/byte_stream.h"
 #include "common/clock.h"
 #include "common/files.h"
+#include "common/loops.h"
 
 namespace sidestream {
 
@@ -23,6 +24,7 @@ struct World {
   Network& network;
   Files& files;
   Random& random;
+  Loops& loops;
 };
 
 }  // namespace sidestream

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/support/sim_files.h"
+#include "tests/support/sim_loops.h"
 #include "tests/support/sim_world.h"
 
 namespace sidestream::sim {
@@ -210,7 +211,8 @@ SimStream::~SimStream() { connection_.detach(side_); }
 void SimStream::write(std::string_view bytes) { out().push(bytes); }
 
 SimHost::SimHost(SimWorld& world, std::string name)
-    : world_(world), name_(std::move(name)), files_(std::make_unique<SimFiles>(world)) {}
+    : world_(world), name_(std::move(name)), files_(std::make_unique<SimFiles>(world)),
+      loops_(std::make_unique<SimLoops>(world, name_)) {}
 
 SimHost::~SimHost() = default;
 
@@ -265,6 +267,22 @@ Result<std::unique_ptr<Listener>> SimHost::listen(const Address& address) {
   auto listener = std::make_unique<SimListener>(*this, real);
   listeners_[real.port] = listener.get();
   return std::unique_ptr<Listener>(std::move(listener));
+}
+
+namespace {
+/// The simulation has one thread: the stream only changes owners.
+struct SimMovingStream final : MovingStream {
+  explicit SimMovingStream(std::unique_ptr<ByteStream> moved) : stream(std::move(moved)) {}
+  std::unique_ptr<ByteStream> stream;
+};
+}  // namespace
+
+std::unique_ptr<MovingStream> SimHost::release(std::unique_ptr<ByteStream> stream) {
+  return std::make_unique<SimMovingStream>(std::move(stream));
+}
+
+std::unique_ptr<ByteStream> SimHost::adopt(std::unique_ptr<MovingStream> stream) {
+  return std::move(static_cast<SimMovingStream&>(*stream).stream);
 }
 
 void SimHost::crash() {

@@ -21,6 +21,7 @@ namespace sidestream::sim {
 
 class SimWorld;
 class SimFiles;
+class SimLoops;
 class SimHost;
 class SimStream;
 class SimListener;
@@ -128,9 +129,12 @@ class SimHost final : public Network {
   ~SimHost() override;
   Task<Result<std::unique_ptr<ByteStream>>> connect(Address address) override;
   Result<std::unique_ptr<Listener>> listen(const Address& address) override;
+  std::unique_ptr<MovingStream> release(std::unique_ptr<ByteStream> stream) override;
+  std::unique_ptr<ByteStream> adopt(std::unique_ptr<MovingStream> stream) override;
 
   const std::string& name() const { return name_; }
   SimFiles& files() { return *files_; }
+  SimLoops& loops() { return *loops_; }
   /// kill -9: all connections break, nobody listens any more. The caller destroys the objects.
   void crash();
   size_t listeners() const { return listeners_.size(); }
@@ -145,6 +149,7 @@ class SimHost final : public Network {
   std::map<int, SimListener*> listeners_;
   int last_port_ = 40'000;
   std::unique_ptr<SimFiles> files_;
+  std::unique_ptr<SimLoops> loops_;
 };
 
 class SimListener final : public Listener {

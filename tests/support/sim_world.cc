@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "tests/support/sim_loops.h"
+
 namespace sidestream::sim {
 namespace {
 
@@ -59,7 +61,7 @@ SimWorld::~SimWorld() {
 
 World SimWorld::at(const std::string& name) {
   SimHost& there = host(name);
-  return World{clock_, there, there.files(), random_};
+  return World{clock_, there, there.files(), random_, there.loops()};
 }
 
 SimHost& SimWorld::host(const std::string& name) {
