@@ -108,7 +108,9 @@ std::optional<std::string> LocalCommands::at_once(const routing::Caller& caller,
   }
   if (name == "info") {
     const std::vector<std::string> sections(args.begin() + 1, args.end());
-    if (!parse_sections(sections).only_ours()) return std::nullopt;
+    const SectionWish wish = parse_sections(sections);
+    const bool counts = wish.wants("sidestream", false) && group_.config().threads > 1;  // other loops have to be asked
+    if (!wish.only_ours() || counts) return std::nullopt;
     std::string out;
     resp::append_text(out, full_info(sections, caller.face, ""), caller.protocol);
     return out;
@@ -181,6 +183,7 @@ Task<routing::Answer> LocalCommands::info(routing::Caller caller, std::vector<st
   args.erase(args.begin());
   const SectionWish wish = parse_sections(args);
   const bool everything = wish.everything || !wish.names.empty();
+  co_await group_.plane().look_around();
   const std::string lead = co_await group_.lead_info(everything);
   std::string out;
   resp::append_text(out, full_info(args, caller.face, lead), caller.protocol);
@@ -246,6 +249,7 @@ Task<routing::Answer> LocalCommands::config(routing::Caller caller, std::vector<
 
 Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
+  if (sub == "status" || sub == "nodes") co_await group_.plane().look_around();
   std::string out;
   if (sub == "status" && args.size() == 2) {
     resp::append_bulk(out, status_json(group_));

@@ -262,6 +262,7 @@ Task<void> Instance::ask_for_acks() {
 
 void Instance::option_changed(std::string_view name) {
   changed_options_.emplace(name);
+  plane_->config_changed();
   if (name == "repl-backlog-size") relay_->resize_backlog();
   if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});
   if (name.starts_with("log.")) {

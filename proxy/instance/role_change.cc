@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kLevelMs = 5000;
 constexpr int64_t kTakeoverMs = 5000;
+constexpr int64_t kAnswersMs = 300;
 constexpr int64_t kStepMs = 10;
 
 /// Marks a change of role as going on, on every way out.
@@ -88,7 +89,10 @@ Task<Result<void>> Steering::promote() {
   CO_RETURN_IF_ERROR(found);
   Node* node = found.value();
   log_notice("instance", "REPLICAOF NO ONE: promoting {}", node->name());
-  feed_plane();  // no primary: writes are held
+  const bool answered = co_await plane_.hold_writes(kAnswersMs);
+  if (!answered) log_verbose("instance", "the former primary has not answered every write");
+  feed_plane();  // no primary: writes stay held
+  plane_.release_writes();
   relay_.unfollow();
   auto level = co_await bring_level(*node);
   if (!level.ok()) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <map>
 #include <utility>
 
 #include "common/text.h"
@@ -42,6 +43,12 @@ constexpr SubcommandArity kArities[] = {
     {"unblock", 3, 4},    {"pause", 3, 4},      {"unpause", 2, 2},  {"capa", 3, kMany}, {"import-source", 3, 3},
 };
 
+/// The end of the table: there is no such subcommand.
+const SubcommandArity* find_arity(std::string_view sub) {
+  return std::find_if(std::begin(kArities), std::end(kArities),
+                      [&](const SubcommandArity& each) { return each.name == sub; });
+}
+
 bool is_client_type(std::string_view type) {
   return iequals(type, "normal") || iequals(type, "master") || iequals(type, "slave") || iequals(type, "replica") ||
          iequals(type, "pubsub");
@@ -55,22 +62,22 @@ bool has_type(const ClientSession& session, std::string_view type) {
 /// What CLIENT KILL selects by; what is empty selects everybody.
 struct KillFilter {
   std::optional<uint64_t> id;
-  std::string_view address, local_address, type;
+  std::string address, local_address, type;
   bool skip_me = true;
 
   /// Empty, or the error.
-  std::string parse(std::span<const std::string_view> options) {
+  std::string parse(std::span<const std::string> options) {
     for (size_t i = 0; i < options.size(); i += 2) {
       if (i + 1 >= options.size()) return error(kSyntax);
-      const std::string_view option = options[i];
-      const std::string_view value = options[i + 1];
+      const std::string& option = options[i];
+      const std::string& value = options[i + 1];
       if (iequals(option, "id")) {
         const auto number = parse_int(value);
         if (!number || *number < 1) return error("ERR client-id should be greater than 0");
         id = static_cast<uint64_t>(*number);
       } else if (iequals(option, "type")) {
-        if (!is_client_type(value)) return error("ERR Unknown client type '" + std::string(value) + "'");
-        type = value;
+        if (!is_client_type(value)) return error("ERR Unknown client type '" + value + "'");
+        type = to_lower(value);
       } else if (iequals(option, "addr")) {
         address = value;
       } else if (iequals(option, "laddr")) {
@@ -87,12 +94,18 @@ struct KillFilter {
     return {};
   }
 
-  bool fits(const ClientSession& session, const ClientSession& me) const {
+  /// CLIENT KILL TYPE of something that is not a client here.
+  bool means_links() const {
+    const bool links = type == "master" || type == "slave" || type == "replica";
+    return links && !id && address.empty() && local_address.empty();
+  }
+
+  bool fits(const ClientSession& session, uint64_t me) const {
     if (id && session.id() != *id) return false;
     if (!address.empty() && session.peer() != address) return false;
     if (!local_address.empty() && session.local() != local_address) return false;
     if (!type.empty() && !has_type(session, type)) return false;
-    return !skip_me || &session != &me;
+    return !skip_me || session.id() != me;
   }
 };
 
@@ -100,8 +113,7 @@ struct KillFilter {
 
 std::string ClientSession::client(Args args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "";
-  const auto* arity = std::find_if(std::begin(kArities), std::end(kArities),
-                                   [&](const SubcommandArity& each) { return each.name == sub; });
+  const auto* arity = find_arity(sub);
   if (arity == std::end(kArities)) {
     return error("ERR unknown subcommand '" + std::string(args[1].substr(0, 128)) + "'. Try CLIENT HELP.");
   }
@@ -126,14 +138,7 @@ std::string ClientSession::client(Args args) {
     resp::append_text(frame, describe(core_.world.clock.now_ms()) + "\n", protocol_);
     return frame;
   }
-  if (sub == "list") return client_list(args);
-  if (sub == "kill") return client_kill(args);
   if (sub == "reply") return client_reply(args);
-  if (sub == "pause") return client_pause(args);
-  if (sub == "unpause") {
-    core_.pause_clients(0, false);
-    return ok();
-  }
   if (sub == "capa") return ok();  // kept from the nodes: they would redirect the client to each other
   const bool on = iequals(args[2], "on");
   if (!on && !iequals(args[2], "off")) return error(kSyntax);
@@ -170,70 +175,107 @@ std::string ClientSession::client_reply(Args args) {
   return {};
 }
 
-std::string ClientSession::client_pause(Args args) {
-  const auto ms = parse_int(args[2]);
-  if (!ms) return error("ERR timeout is not an integer or out of range");
-  if (*ms < 0) return error("ERR timeout is negative");
-  const bool writes_only = args.size() == 4 && iequals(args[3], "write");
-  if (args.size() == 4 && !writes_only && !iequals(args[3], "all")) {
-    return error("ERR CLIENT PAUSE mode must be WRITE or ALL");
-  }
-  constexpr int64_t kLongestMs = int64_t{1} << 40;
-  core_.pause_clients(core_.world.clock.now_ms() + std::min(*ms, kLongestMs), !writes_only);
-  return ok();
+// --- clients of all loops ------------------------------------------------------------------------------------------
+
+bool concerns_all_clients(std::span<const std::string_view> args) {
+  if (args.size() < 2 || !iequals(args[0], "client")) return false;
+  const auto* arity = find_arity(to_lower(args[1]));
+  if (arity == std::end(kArities) || args.size() < arity->least || args.size() > arity->most) return false;
+  return arity->name == "list" || arity->name == "kill" || arity->name == "pause" || arity->name == "unpause";
 }
 
-std::string ClientSession::client_list(Args args) {
-  std::string_view type;
+Task<void> ClientSession::run_client_everywhere(std::vector<std::string> args) {
+  const auto frame = co_await client_everywhere(std::move(args));
+  finish_step(frame);
+}
+
+Task<std::string> ClientSession::client_everywhere(std::vector<std::string> args) {
+  if (iequals(args[1], "list")) co_return co_await client_list(std::move(args));
+  if (iequals(args[1], "kill")) co_return co_await client_kill(std::move(args));
+  co_return co_await client_pause(std::move(args));
+}
+
+Task<std::string> ClientSession::client_pause(std::vector<std::string> args) {
+  int64_t until_ms = 0;
+  bool writes_only = false;
+  if (iequals(args[1], "pause")) {
+    const auto ms = parse_int(args[2]);
+    if (!ms) co_return error("ERR timeout is not an integer or out of range");
+    if (*ms < 0) co_return error("ERR timeout is negative");
+    writes_only = args.size() == 4 && iequals(args[3], "write");
+    if (args.size() == 4 && !writes_only && !iequals(args[3], "all")) {
+      co_return error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+    }
+    constexpr int64_t kLongestMs = int64_t{1} << 40;
+    until_ms = core_.world.clock.now_ms() + std::min(*ms, kLongestMs);
+  }
+  Visit visit = [until_ms, writes_only](Core& core) { core.pause_clients(until_ms, !writes_only); };
+  co_await core_.everywhere(std::move(visit));
+  co_return ok();
+}
+
+Task<std::string> ClientSession::client_list(std::vector<std::string> args) {
+  std::string type;
   std::vector<uint64_t> ids;
   if (args.size() == 4 && iequals(args[2], "type")) {
     type = args[3];
-    if (!is_client_type(type)) return error("ERR Unknown client type '" + std::string(type) + "'");
+    if (!is_client_type(type)) co_return error("ERR Unknown client type '" + type + "'");
   } else if (args.size() > 3 && iequals(args[2], "id")) {
-    for (const std::string_view text : args.subspan(3)) {
-      const auto id = parse_int(text);
-      if (!id) return error("ERR Invalid client ID");
+    for (size_t i = 3; i < args.size(); ++i) {
+      const auto id = parse_int(args[i]);
+      if (!id) co_return error("ERR Invalid client ID");
       ids.push_back(static_cast<uint64_t>(*id));
     }
   } else if (args.size() != 2) {
-    return error(kSyntax);
+    co_return error(kSyntax);
   }
-  std::string lines;
-  const int64_t now_ms = core_.world.clock.now_ms();
-  for (const ClientSession* session : core_.sessions.all()) {
-    if (!type.empty() && !has_type(*session, type)) continue;
-    if (!ids.empty() && std::find(ids.begin(), ids.end(), session->id()) == ids.end()) continue;
-    lines += session->describe(now_ms) + "\n";
-  }
+  auto lines = std::make_shared<std::map<uint64_t, std::string>>();
+  Visit visit = [lines, type, ids](Core& core) {
+    const int64_t now_ms = core.world.clock.now_ms();
+    for (const ClientSession* session : core.sessions.all()) {
+      if (!type.empty() && !has_type(*session, type)) continue;
+      if (!ids.empty() && std::find(ids.begin(), ids.end(), session->id()) == ids.end()) continue;
+      (*lines)[session->id()] = session->describe(now_ms) + "\n";
+    }
+  };
+  co_await core_.everywhere(std::move(visit));
+  std::string text;
+  for (const auto& [id, line] : *lines) text += line;
   std::string frame;
-  resp::append_text(frame, lines, protocol_);
-  return frame;
+  resp::append_text(frame, text, protocol_);
+  co_return frame;
 }
 
-std::string ClientSession::client_kill(Args args) {
+Task<std::string> ClientSession::client_kill(std::vector<std::string> args) {
   KillFilter filter;
   const bool old_form = args.size() == 3;
   if (old_form) {
     filter.address = args[2];
     filter.skip_me = false;
   } else {
-    std::string refused = filter.parse(args.subspan(2));
-    if (!refused.empty()) return refused;
+    const std::span<const std::string> options = std::span<const std::string>(args).subspan(2);
+    std::string refused = filter.parse(options);
+    if (!refused.empty()) co_return refused;
   }
-  int64_t killed = 0;
-  bool myself = false;
-  for (ClientSession* session : core_.sessions.all()) {
-    if (!filter.fits(*session, *this)) continue;
-    ++killed;
-    session == this ? void(myself = true) : session->kill();
-  }
-  const bool links = !filter.type.empty() && !iequals(filter.type, "normal") && !iequals(filter.type, "pubsub");
-  if (links && !filter.id && filter.address.empty() && filter.local_address.empty()) {
-    killed += static_cast<int64_t>(core_.host.kill_links(to_lower(filter.type)));
-  }
-  if (myself) closing_ = true;  // after this reply
-  if (!old_form) return integer(killed);
-  return killed > 0 ? ok() : error("ERR No such client");
+  struct Killed {
+    int64_t count = 0;
+    bool asker = false;
+  };
+  auto killed = std::make_shared<Killed>();
+  Visit visit = [killed, filter, me = id_](Core& core) {
+    for (ClientSession* session : core.sessions.all()) {
+      if (!filter.fits(*session, me)) continue;
+      ++killed->count;
+      session->id() == me ? void(killed->asker = true) : session->kill();
+    }
+    if (core.index == 0 && filter.means_links()) {
+      killed->count += static_cast<int64_t>(core.host.kill_links(filter.type));
+    }
+  };
+  co_await core_.everywhere(std::move(visit));
+  if (killed->asker) closing_ = true;  // after this reply
+  if (!old_form) co_return integer(killed->count);
+  co_return killed->count > 0 ? ok() : error("ERR No such client");
 }
 
 /// The server unblocks its own client: the private connection on which ours waits.
@@ -246,13 +288,27 @@ ClientSession::Taken ClientSession::client_unblock() {
   if (!iequals(reason, "timeout") && !iequals(reason, "error")) {
     return answer_error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
   }
-  ClientSession* session = core_.sessions.find(static_cast<uint64_t>(*id));
-  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
-  if (session == nullptr || !session->blocked() || primary == nullptr) return answer(integer(0));
-  const std::string server_id = std::to_string(session->server_client_id());
-  const std::string request = resp::command({"CLIENT", "UNBLOCK", server_id, reason});
-  primary->send_read(request, reply_to(expect(Lane::primary, {})), std::nullopt);
+  pause_ = Pause::step;
+  tasks_.add(unblock(static_cast<uint64_t>(*id), std::string(reason)));
   return Taken::yes;
+}
+
+Task<void> ClientSession::unblock(uint64_t id, std::string reason) {
+  auto server_id = std::make_shared<int64_t>(0);
+  Visit visit = [id, server_id](Core& core) {
+    const ClientSession* session = core.sessions.find(id);
+    if (session != nullptr && session->blocked()) *server_id = session->server_client_id();
+  };
+  co_await core_.everywhere(std::move(visit));
+  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+  if (*server_id == 0 || primary == nullptr) {
+    reply(integer(0));
+  } else {
+    const std::string server_client = std::to_string(*server_id);
+    const std::string request = resp::command({"CLIENT", "UNBLOCK", server_client, reason});
+    primary->send_read(request, reply_to(expect(Lane::primary, {})), std::nullopt);
+  }
+  resume();
 }
 
 std::string ClientSession::describe(int64_t now_ms) const {

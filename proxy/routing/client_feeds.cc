@@ -160,20 +160,34 @@ ClientSession::Taken ClientSession::monitor() {
 
 /// Stays here: Sentinels watch the instances, not the nodes behind them.
 ClientSession::Taken ClientSession::publish_hello() {
-  const std::string_view payload = request_.args[2];
-  for (const ReplyTo& each : core_.hello_subscribers) {
-    ClientSession* session = core_.sessions.find(each.place, each.session_id);
-    if (session == nullptr) continue;
-    std::string message;
-    append_three(message, session->protocol_, "message");
-    resp::append_bulk(message, kHelloChannel);
-    resp::append_bulk(message, payload);
-    session->replies_.push(message);
-    ReadyQueue::current().post_turn_end(session->flush_node_);
-  }
+  pause_ = Pause::step;
+  tasks_.add(tell_hello(std::string(request_.args[2])));
+  return Taken::yes;
+}
+
+Task<void> ClientSession::tell_hello(std::string payload) {
+  auto heard = std::make_shared<int64_t>(0);
+  Visit visit = [heard, payload = std::move(payload)](Core& core) {
+    for (const ReplyTo& each : core.hello_subscribers) {
+      ClientSession* session = core.sessions.find(each.place, each.session_id);
+      if (session == nullptr) continue;
+      session->hear_hello(payload);
+      ++*heard;
+    }
+  };
+  co_await core_.everywhere(std::move(visit));
   std::string frame;
-  resp::append_integer(frame, static_cast<int64_t>(core_.hello_subscribers.size()));
-  return answer(frame);
+  resp::append_integer(frame, *heard);
+  finish_step(frame);
+}
+
+void ClientSession::hear_hello(std::string_view payload) {
+  std::string message;
+  append_three(message, protocol_, "message");
+  resp::append_bulk(message, kHelloChannel);
+  resp::append_bulk(message, payload);
+  replies_.push(message);
+  ReadyQueue::current().post_turn_end(flush_node_);
 }
 
 }  // namespace sidestream::routing

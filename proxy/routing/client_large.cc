@@ -51,9 +51,9 @@ bool ClientSession::recognize_large() {
   const auto threshold = static_cast<size_t>(core_.config.limits.stream_above_bytes);
   if (std::max(parser_.expected(), input_.size()) <= threshold) return false;
   const int64_t count = parser_.peek(input_.view(), request_, limits::kLargeArgumentsSeen);
-  const Entry* entry = count > 0 ? core_.commands.find(request_.args) : nullptr;
+  const Entry* entry = count > 0 ? core_.commands->find(request_.args) : nullptr;
   return entry != nullptr && authenticated_ && !reserved_ && !subscribed() &&
-         core_.commands.arity_fits(*entry, static_cast<size_t>(count)) && streams(*entry, request_.args) &&
+         core_.commands->arity_fits(*entry, static_cast<size_t>(count)) && streams(*entry, request_.args) &&
          !(in_transaction() && !transaction_->local.empty());
 }
 

@@ -237,7 +237,7 @@ Task<void> ClientSession::wait_for_output() {
 ClientSession::Taken ClientSession::run() {
   muted_ = reply_mode_ != ReplyMode::on;
   const Args args = request_.args;
-  const Entry* entry = core_.commands.find(args);
+  const Entry* entry = core_.commands->find(args);
   if (auto refused = refuse_early(entry)) {
     if (reply_mode_ == ReplyMode::skip_next && *refused == Taken::yes) reply_mode_ = ReplyMode::on;
     return *refused;
@@ -290,7 +290,7 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
       kill();
       return Taken::yes;
     }
-    if (core_.commands.empty()) return hold(false);  // no node has told us what it knows
+    if (core_.commands->empty()) return hold(false);  // no node has told us what it knows
     if (in_transaction()) return queue(nullptr);
     return unknown_command(nullptr);
   }
@@ -298,8 +298,8 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
   if (entry->is_container && args.size() > 1) {
     return in_transaction() ? queue(nullptr) : unknown_command(entry);
   }
-  if (!partial_ && !core_.commands.arity_fits(*entry, args.size())) {
-    if (in_transaction() && !core_.commands.empty()) return queue(nullptr);
+  if (!partial_ && !core_.commands->arity_fits(*entry, args.size())) {
+    if (in_transaction() && !core_.commands->empty()) return queue(nullptr);
     return answer_error("ERR wrong number of arguments for '" + entry->name + "' command");
   }
   if (!authenticated_ && !entry->without_login) return answer_error("NOAUTH Authentication required.");

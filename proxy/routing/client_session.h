@@ -37,6 +37,8 @@ class Target;
 
 /// Printable and without blanks, as CLIENT LIST needs it.
 bool valid_client_name(std::string_view name);
+/// CLIENT LIST, KILL and the like, well-formed: about the clients of every loop.
+bool concerns_all_clients(std::span<const std::string_view> args);
 
 class ClientSession {
  public:
@@ -68,6 +70,8 @@ class ClientSession {
   void kill();
   /// A kill, shrinking, the idle timeout. Every second.
   void tick(int64_t now_ms);
+  /// A message on the channel of Sentinels.
+  void hear_hello(std::string_view payload);
   /// Its line of CLIENT LIST, without line end.
   std::string describe(int64_t now_ms) const;
 
@@ -158,6 +162,7 @@ class ClientSession {
   void confirm(std::string_view kind, std::optional<std::string_view> channel);
   void end_feed(bool reusable);
   Taken publish_hello();
+  Task<void> tell_hello(std::string payload);
 
   // client_state.cc, client_command.cc
   Taken session_command(const Entry& entry);
@@ -167,12 +172,15 @@ class ClientSession {
   std::string ping(Args args);
   std::string reset();
   std::string client(Args args);
-  std::string client_kill(Args args);
-  std::string client_list(Args args);
   std::string client_setinfo(Args args);
   std::string client_reply(Args args);
-  std::string client_pause(Args args);
+  Task<void> run_client_everywhere(std::vector<std::string> args);
+  Task<std::string> client_everywhere(std::vector<std::string> args);
+  Task<std::string> client_kill(std::vector<std::string> args);
+  Task<std::string> client_list(std::vector<std::string> args);
+  Task<std::string> client_pause(std::vector<std::string> args);
   Taken client_unblock();
+  Task<void> unblock(uint64_t id, std::string reason);
   std::string answer_session(Args args);
   bool password_fits(std::string_view user, std::string_view password) const;
   std::string log_in(std::string_view user, std::string_view password);

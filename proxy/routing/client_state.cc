@@ -48,6 +48,11 @@ ClientSession::Taken ClientSession::session_command(const Entry& entry) {
   if (moves && replies_.owed() > 0) return pause(Pause::drained);
   if (name == "client|help") return read(entry, true);
   if (name.starts_with("client") && iequals(request_.args[1], "unblock")) return client_unblock();
+  if (concerns_all_clients(request_.args)) {
+    pause_ = Pause::step;
+    tasks_.add(run_client_everywhere({request_.args.begin(), request_.args.end()}));
+    return Taken::yes;
+  }
   return answer(answer_session(request_.args));
 }
 

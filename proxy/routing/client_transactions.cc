@@ -167,7 +167,12 @@ Task<void> ClientSession::exec_local(std::vector<std::vector<std::string>> comma
   resp::append_array(replies, static_cast<int64_t>(commands.size()));
   for (std::vector<std::string>& command : commands) {
     const std::vector<std::string_view> args(command.begin(), command.end());
-    const Entry* entry = core_.commands.find(args);
+    const Entry* entry = core_.commands->find(args);
+    if (concerns_all_clients(args)) {
+      const auto frame = co_await client_everywhere(std::move(command));
+      replies += frame;
+      continue;
+    }
     if (entry != nullptr && entry->cls == CommandClass::session) {
       replies += answer_session(args);
       continue;

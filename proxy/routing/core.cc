@@ -18,10 +18,17 @@ constexpr std::string_view kNobodyAnswered =
 constexpr std::string_view kCutShort =
     "-MASTERDOWN Link with MASTER broke before all of this request was sent: it was not executed; try again.\r\n";
 
+TargetCounts counts_of(const Target& target) {
+  return {target.facts().address, target.reads,         target.writes,
+          target.view.known,      target.pool().size(), target.pool().last_error()};
+}
+
 }  // namespace
 
-Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, FreshnessTable& table)
-    : world(world_in), config(config_in), host(host_in), freshness(table), wake_node_(*this),
+Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, Commons& commons_in, CoreRing& ring,
+           size_t index_in)
+    : world(world_in), config(config_in), host(host_in), commons(commons_in), index(index_in),
+      freshness(commons.freshness), held_bytes(commons.held_bytes), ring_(ring), wake_node_(*this),
       pause_timer_(world.clock, wake_node_),
       servers(world, config, freshness, *this, *this) {
   tasks_.add(tick_forever());
@@ -53,7 +60,6 @@ void Core::tick() {
     for (ClientSession* session : sessions.all()) session->tick(now_ms);
   }
   wake();
-  if (quiet()) became_quiet.notify_all();
 }
 
 void Core::wake() {
@@ -74,11 +80,17 @@ bool Core::paused(bool writes) const { return (writes || paused_all_) && world.c
 
 // --- clients -------------------------------------------------------------------------------------------------------
 
+void Core::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id) {
+  ++accepted;
+  sessions.add(*this, std::move(stream), face, reserved, id).start();
+}
+
 void Core::remove(ClientSession& session) {
   if (sessions.find(session.place(), session.id()) == nullptr) return;
   std::erase_if(hello_subscribers, [&](const ReplyTo& each) { return each.session_id == session.id(); });
   host.session_ended(session.id());
   sessions.remove(session);
+  commons.clients.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void Core::close_all(std::optional<Face> face) {
@@ -87,9 +99,46 @@ void Core::close_all(std::optional<Face> face) {
   }
 }
 
-bool Core::quiet() const {
-  const Target* primary = servers.primary();
-  return primary == nullptr || primary->pool().quiet();
+bool Core::quiet() const { return servers.quiet(); }
+
+void Core::hold_writes(bool hold) {
+  writes_held = hold;
+  if (!hold) servers_changed();
+}
+
+CoreReport Core::report() const {
+  CoreReport report;
+  report.counters = counters;
+  report.clients.connected = sessions.size();
+  report.clients.accepted = accepted;
+  report.clients.rejected = rejected;
+  for (const ClientSession* session : sessions.all()) {
+    report.clients.blocked += session->blocked() ? 1 : 0;
+    report.clients.pubsub += session->subscribed() ? 1 : 0;
+  }
+  for (size_t i = 0; i < servers.size(); ++i) report.targets.push_back(counts_of(servers.target(static_cast<int>(i))));
+  if (const Target* primary = servers.primary()) report.primary = counts_of(*primary);
+  return report;
+}
+
+// --- the other cores -----------------------------------------------------------------------------------------------
+
+void Core::hear_of_history(uint64_t epoch) {
+  servers.new_history();
+  freshness.heard_of(epoch);
+}
+
+Task<void> Core::everywhere(Visit visit) {
+  Round round(*this);
+  ring_.begin_visit(index, round.id, std::move(visit));
+  while (!round.is_done) co_await round.done.wait();
+}
+
+void Core::visit_done(uint64_t visit_id) {
+  const auto found = rounds_.find(visit_id);
+  if (found == rounds_.end()) return;
+  found->second->is_done = true;
+  found->second->done.notify_all();
 }
 
 // --- replies -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// core.h: what all sessions share, in one place; Plane is its face towards the instance.
+// core.h: what all sessions of one loop share, in one place; Plane is its face towards the instance.
 //
 // Failure modes: requests that servers gave back (see ReplySink) are asked at the primary as soon as it answers, for at
 // most hold.timeout; then their clients get a retryable error.
@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "proxy/routing/commons.h"
+#include "proxy/routing/core_ring.h"
 #include "proxy/routing/plane.h"
 #include "proxy/routing/servers.h"
 #include "proxy/routing/session_table.h"
@@ -19,27 +21,37 @@ namespace sidestream::routing {
 inline constexpr std::string_view kHelloChannel = "__sentinel__:hello";
 
 struct Core final : ReplySink, PoolOwner {
-  Core(World& world, const Config& config, PlaneHost& host, FreshnessTable& table);
+  /// All outlive the core. `index`: 0 for the core on the loop of the instance.
+  Core(World& world, const Config& config, PlaneHost& host, Commons& commons, CoreRing& ring, size_t index);
   ~Core();
 
   // Sessions use these directly.
   World& world;
   const Config& config;
   PlaneHost& host;
+  Commons& commons;
+  const size_t index;
   FreshnessMap freshness;
   Counters counters;
-  resp::CommandTable commands;
+  std::shared_ptr<const resp::CommandTable> commands = std::make_shared<resp::CommandTable>();  // never null
   std::string server_version = "7.0.15";
   int databases = 16;
   std::vector<uint64_t> hashes;   // of the keys of the request being routed
   std::string encoded;            // the same request, if it came inline
-  size_t held_bytes = 0;
+  std::atomic<size_t>& held_bytes;
   bool writes_held = false;       // a planned switch
   uint64_t accepted = 0, rejected = 0;
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0;
   std::vector<ReplyTo> hello_subscribers;
-  Signal became_quiet;
 
+  /// A client that the plane has let in. `reserved`: see ClientSession.
+  void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id);
+  /// Another history has begun.
+  void hear_of_history(uint64_t epoch);
+  /// `visit` has seen every core when this returns.
+  Task<void> everywhere(Visit visit);
+  void visit_done(uint64_t visit_id);
+  CoreReport report() const;
   /// The session is woken when servers change.
   void wait_for_servers(const ReplyTo& session) { waiting_.push_back(session); }
   /// CLIENT PAUSE. `all`: reads too.
@@ -51,6 +63,7 @@ struct Core final : ReplySink, PoolOwner {
   void close_all(std::optional<Face> face);
   /// Writes that wait for an answer of the primary; private connections that block apart.
   bool quiet() const;
+  void hold_writes(bool hold);
   Task<Result<ReplOffset>> fence();
 
   // ReplySink
@@ -75,6 +88,15 @@ struct Core final : ReplySink, PoolOwner {
     Signal answered;
     std::optional<ReplOffset> offset;
   };
+  /// One caller of everywhere(), likewise.
+  struct Round {
+    explicit Round(Core& c) : core(c), id(++c.last_round_) { core.rounds_[id] = this; }
+    ~Round() { core.rounds_.erase(id); }
+    Core& core;
+    uint64_t id;
+    Signal done;
+    bool is_done = false;
+  };
   struct Held {
     Moved moved;          // its request view is unused
     std::string request;
@@ -97,6 +119,9 @@ struct Core final : ReplySink, PoolOwner {
   std::deque<Held> held_;
   std::map<uint64_t, Fence*> fences_;
   uint64_t last_fence_ = 0;
+  CoreRing& ring_;
+  std::map<uint64_t, Round*> rounds_;
+  uint64_t last_round_ = 0;
   int64_t paused_until_ms_ = 0;
   bool paused_all_ = false;
   int64_t session_tick_ms_ = 0;

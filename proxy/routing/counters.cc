@@ -1,5 +1,7 @@
-// counters.cc: reasons in words.
+// counters.cc: reasons in words, and sums over the cores.
 #include "proxy/routing/counters.h"
+
+#include <algorithm>
 
 namespace sidestream::routing {
 
@@ -23,6 +25,35 @@ std::string_view reason_text(Reason reason) {
       "nobody can answer now, it waits",
   };
   return kTexts[static_cast<size_t>(reason)];
+}
+
+Counters& Counters::operator+=(const Counters& other) {
+  reads_replica += other.reads_replica;
+  reads_primary += other.reads_primary;
+  writes += other.writes;
+  held_writes += other.held_writes;
+  retried_reads += other.retried_reads;
+  unknown_outcomes += other.unknown_outcomes;
+  for (size_t i = 0; i < by_reason.size(); ++i) by_reason[i] += other.by_reason[i];
+  return *this;
+}
+
+ClientCounts& ClientCounts::operator+=(const ClientCounts& other) {
+  connected += other.connected;
+  blocked += other.blocked;
+  pubsub += other.pubsub;
+  accepted += other.accepted;
+  rejected += other.rejected;
+  return *this;
+}
+
+TargetCounts& TargetCounts::operator+=(const TargetCounts& other) {
+  reads += other.reads;
+  writes += other.writes;
+  known = std::max(known, other.known);
+  connections += other.connections;
+  if (last_error.empty()) last_error = other.last_error;
+  return *this;
 }
 
 }  // namespace sidestream::routing

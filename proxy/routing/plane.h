@@ -27,6 +27,7 @@
 namespace sidestream::routing {
 
 struct Core;
+class Cores;
 
 /// What the instance does for the plane.
 class PlaneHost {
@@ -53,12 +54,14 @@ class PlaneHost {
 
 class Plane {
  public:
-  /// All three outlive the plane. `config` is read live.
+  /// All three outlive the plane. `config` is read live, but see config_changed(). Starts `threads` - 1 loops.
   Plane(World& world, const Config& config, PlaneHost& host);
   ~Plane();
   Plane(const Plane&) = delete;
   Plane& operator=(const Plane&) = delete;
 
+  /// An option has another value: the other loops get a copy.
+  void config_changed();
   /// nullopt: unknown; writes are held. Connections to the former primary answer what was sent, then close; clients
   /// that wait on a connection of their own there are told that the outcome is unknown; subscribers are closed.
   void set_primary(std::optional<PrimaryFacts> primary);
@@ -74,7 +77,6 @@ class Plane {
   void relayed(ReplOffset offset);
   /// Offsets start anew (another history, or ours was cut back): what was known about servers and keys is void.
   void new_history(ReplOffset offset);
-  FreshnessMap& freshness();
 
   /// A new client. Over maxclients it is told so and closed.
   void adopt(std::unique_ptr<ByteStream> stream, Face face);
@@ -85,24 +87,24 @@ class Plane {
   /// Where `args` would go now and why, in words; changes nothing.
   std::string explain(std::span<const std::string_view> args, const Caller& caller) const;
 
-  /// For a planned switch: hold, wait until quiet (no write of a shared connection is unanswered), set_primary(), stop
-  /// holding. Held writes wait for hold.timeout at most, as without a primary; reads go on.
-  void hold_writes(bool hold);
-  bool quiet() const;
-  Signal& became_quiet();
+  /// For a planned switch. New writes are held, on every loop; true when those that were sent on shared connections are
+  /// answered, false when `patience_ms` are over. Held writes wait for hold.timeout at most; reads go on.
+  Task<bool> hold_writes(int64_t patience_ms);
+  void release_writes();
 
   /// Closes all clients after their pending replies; with `face`, only those.
   void close_all(std::optional<Face> face = std::nullopt);
-  const Counters& counters() const;
+  /// Has the counts below say what is now: those of other loops are up to limits::kTickMs old.
+  Task<void> look_around();
+  Counters counters() const;
   ClientCounts clients() const;
   std::vector<TargetCounts> target_counts() const;
   std::optional<TargetCounts> primary_counts() const;
-  /// Lines of CLIENT LIST, in order of their ids.
-  std::string client_list() const;
 
  private:
-  FreshnessTable table_;
-  std::unique_ptr<Core> core_;
+  std::unique_ptr<Cores> cores_;
+  Core& core_;   // the first: that of this loop
+  std::optional<PrimaryFacts> primary_;
 };
 
 }  // namespace sidestream::routing

@@ -75,7 +75,12 @@ void Servers::leave(std::unique_ptr<Target> target) {
 
 void Servers::new_history() {
   if (primary_) primary_->forget_offset();
-  for (const auto& target : targets_) target->forget_offset();
+  for (const auto& target : targets_) target->new_history();
+}
+
+bool Servers::quiet() const {
+  const auto answered = [](const Leaving& each) { return each.target->pool().quiet(); };
+  return (primary_ == nullptr || primary_->pool().quiet()) && std::all_of(leaving_.begin(), leaving_.end(), answered);
 }
 
 void Servers::tick() {

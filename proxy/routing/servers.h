@@ -18,6 +18,8 @@ class Servers {
   void set_targets(std::vector<TargetFacts> facts);
   void new_history();
   void tick();
+  /// No write of a shared connection is unanswered, also at a primary that is left.
+  bool quiet() const;
   /// Everything down at once; the end.
   void drop_all();
 

@@ -6,14 +6,15 @@
 
 namespace sidestream::routing {
 
-ClientSession& SessionTable::add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved) {
+ClientSession& SessionTable::add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved,
+                                 uint64_t id) {
   if (free_.empty()) {
     free_.push_back(static_cast<uint32_t>(places_.size()));
     places_.emplace_back();
   }
   const uint32_t place = free_.back();
   free_.pop_back();
-  places_[place] = std::make_unique<ClientSession>(core, std::move(stream), face, ++last_id_, place, reserved);
+  places_[place] = std::make_unique<ClientSession>(core, std::move(stream), face, id, place, reserved);
   ++count_;
   return *places_[place];
 }

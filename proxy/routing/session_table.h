@@ -12,7 +12,7 @@ class SessionTable {
  public:
   SessionTable() : reap_node_(*this) {}
 
-  ClientSession& add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved);
+  ClientSession& add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id);
   /// nullptr: gone, or about to go.
   ClientSession* find(uint32_t place, uint64_t id) const {
     const auto* session = place < places_.size() ? places_[place].get() : nullptr;
@@ -36,7 +36,6 @@ class SessionTable {
   std::vector<uint32_t> free_;
   std::vector<std::unique_ptr<ClientSession>> removed_;
   size_t count_ = 0;
-  uint64_t last_id_ = 0;
   ReapNode reap_node_;
 };
 

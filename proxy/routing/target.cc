@@ -53,6 +53,12 @@ void Target::forget_offset() {
   expected_upstream_.clear();
 }
 
+void Target::new_history() {
+  facts_.online = false;
+  forget_offset();
+  refresh_view();
+}
+
 void Target::refresh_view() {
   view.online = facts_.online && pool_.reachable();
   view.weight = facts_.weight;

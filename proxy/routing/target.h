@@ -21,6 +21,8 @@ class Target {
   bool same_server(const TargetFacts& facts) const;
   /// What was known about its offset is void.
   void forget_offset();
+  /// So is whether its link is up, until the next news.
+  void new_history();
   /// Every limits::kTickMs.
   void tick();
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from resp_client import ReplyError, RespClient
 
 ROOT = Path(__file__).resolve().parents[2]
+THREADS = int(os.environ.get("SIDESTREAM_TEST_THREADS") or 0)  # of every instance that does not say; 0: the default
 BINARY = Path(os.environ.get("SIDESTREAM_BINARY") or ROOT / "build/proxy/main/sidestream")
 HOST = "127.0.0.1"
 EMPTY_REPLID = "0" * 40
@@ -270,6 +271,8 @@ class Instance(Process):
         self.flags, self.environment = list(flags), environment or {}
         self.config = {"listen": self.address, "admin": f"{HOST}:{self.admin_port}", "dir": str(self.dir / "data"),
                        "log": {"level": "debug", "file": str(self.log)}}
+        if THREADS:
+            self.config["threads"] = THREADS
         self.config.update(config)
         self.port = int(first_of(self.config["listen"]).rsplit(":", 1)[1])
         self.password = self.config.get("requirepass")

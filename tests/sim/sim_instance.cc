@@ -108,6 +108,7 @@ class Group {
       reads_ = std::array{ReadPolicy::bounded, ReadPolicy::eventual, ReadPolicy::primary}[world_.dice().below(3)];
     }
     config.routing.reads = reads_;
+    config.threads = world_.dice().chance(400) ? 1 : world_.dice().between(2, 4);
     instances_.push_back(std::make_unique<InstanceHost>(world_, std::move(config), host));
   }
 

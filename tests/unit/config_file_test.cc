@@ -90,7 +90,7 @@ TEST_CASE("every mistake is found, each at its place") {
       "hold: {}\n"
       "slave-priority: 7\n"
       "log: loud\n"
-      "threads: 2\n"
+      "threads: 65\n"
       "users: [{name: a}]\n"
       "[a]: b\n";
   CHECK(
@@ -113,7 +113,7 @@ TEST_CASE("every mistake is found, each at its place") {
       "f:18:1: hold: given twice, first at f:4:1\n"
       "f:19:1: slave-priority: given twice, first at f:17:1\n"
       "f:20:6: log: wanted a mapping of options, not a single value\n"
-      "f:21:10: threads: not available in this version; leave it out\n"
+      "f:21:10: threads: wanted a number from 1 to 64, not '65'\n"
       "f:22:8: users: not available in this version; leave it out\n"
       "f:23:1: the name of an option must be a single word\n");
 }

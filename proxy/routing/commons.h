@@ -1,0 +1,17 @@
+// commons.h: what the cores of one plane share. Everything here may be used from any loop, without locks.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+
+#include "proxy/routing/freshness.h"
+
+namespace sidestream::routing {
+
+struct Commons {
+  FreshnessTable freshness;
+  std::atomic<size_t> clients{0};      // accepted and not gone, for limits.maxclients
+  std::atomic<size_t> held_bytes{0};   // for hold.max-bytes, which several loops at once may pass by a request each
+};
+
+}  // namespace sidestream::routing
