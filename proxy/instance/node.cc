@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kStepTimeoutMs = 1000;
 constexpr int64_t kLookEveryMs = 1000;
 constexpr int64_t kSettlingLookEveryMs = 100;
+constexpr int64_t kPlanMs = 1;  // until a plan is made from what was seen
 
 std::string host_of(const std::string& address) {
   const auto parsed = parse_address(address);
@@ -108,6 +109,8 @@ Task<Result<void>> Node::watch_connection(replication::NodeConnection& connectio
   for (;;) {
     auto looked = co_await look(connection);
     CO_RETURN_IF_ERROR(looked);
+    // The duty is of a plan that does not know yet what was just seen: somebody may have promoted this node.
+    if (duty_ == Duty::follow && !view_.follows_us) co_await look_.wait_for(world_.clock, kPlanMs);
     if (duty_ == Duty::follow && !view_.follows_us && !is_upstream_) {
       auto told = co_await make_it_follow(connection);
       CO_RETURN_IF_ERROR(told);
