@@ -1,7 +1,7 @@
-"""Clients that nobody wants: garbage, half requests, huge counts, replies never read, bytes one by one, endless reconnects.
+"""Clients that nobody wants: garbage, half requests, huge counts, replies never read, bytes one by one, reconnects.
 
-Happy path: BadClients(ports).start() ... stop(): each kind runs until then, in a thread and loop of its own; `counts` says
-how often. They judge nothing: that they are cut off is right, what matters is how everybody else fares.
+Happy path: BadClients(ports).start() ... stop(): each kind runs until then, in a thread and loop of its own; `counts`
+says how often. They judge nothing: that they are cut off is right, what matters is how everybody else fares.
 Failure modes: none; connection errors are what they are for.
 """
 
@@ -13,9 +13,9 @@ from collections import Counter
 from resp_client import encode
 
 HOST = "127.0.0.1"
-PROTOCOL_ERRORS = (b"*-5\r\n$3\r\nGET\r\n", b"*1\r\n$-7\r\n", b"*99999999999\r\n", b"*2147483648\r\n", b"*1\r\n$999999999999\r\n",
-                   b"*x\r\n", b"*1\r\n+PING\r\n", b"set a \"unbalanced\r\n", b"POST / HTTP/1.1\r\nHost: x\r\n\r\n",
-                   b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+PROTOCOL_ERRORS = (b"*-5\r\n$3\r\nGET\r\n", b"*1\r\n$-7\r\n", b"*99999999999\r\n", b"*2147483648\r\n",
+                   b"*1\r\n$999999999999\r\n", b"*x\r\n", b"*1\r\n+PING\r\n", b"set a \"unbalanced\r\n",
+                   b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 
 
 class BadClients:
@@ -75,7 +75,8 @@ class BadClients:
 
     async def huge_claim(self, reader, writer):
         """Says that half a gigabyte, or a million arguments, are to come, and sends a little of it."""
-        writer.write(self.rng.choice((b"*3\r\n$3\r\nSET\r\n$4\r\nhuge\r\n$500000000\r\n", b"*1000000\r\n$3\r\nDEL\r\n")))
+        writer.write(self.rng.choice((b"*3\r\n$3\r\nSET\r\n$4\r\nhuge\r\n$500000000\r\n",
+                                      b"*1000000\r\n$3\r\nDEL\r\n")))
         for _ in range(20):
             writer.write(b"x" * 1000 if self.rng.random() < 0.5 else b"$1\r\nx\r\n" * 100)
             await asyncio.sleep(0.02)
