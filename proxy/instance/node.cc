@@ -158,6 +158,9 @@ Task<Result<void>> Node::look(replication::NodeConnection& connection) {
 void Node::take_info(const std::string& info, const std::string& our_host) {
   const auto field = [&](std::string_view name) { return resp::info_field(info, name); };
   heard_ms_ = world_.clock.now_ms();
+  const std::string_view run_id = field("run_id");
+  view_.restarted = view_.restarted || (view_.heard && run_id != run_id_);
+  run_id_ = run_id;
   view_.heard = view_.reachable = true;
   view_.loading = field("loading") == "1";
   view_.is_master = field("role") == "master";
@@ -165,6 +168,7 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   view_.follows_us =
       !view_.is_master && field("master_host") == host && field("master_port") == std::to_string(owner_.follow_port());
   link_up_ = field("master_link_status") == "up";
+  if (view_.follows_us && link_up_) view_.restarted = false;
   view_.empty = !view_.loading && info.find("\r\ndb") == std::string::npos;
   view_.replid = replication::ReplId::parse(field("master_replid")).value_or(replication::ReplId());
   view_.replid2 = replication::ReplId::parse(field("master_replid2")).value_or(replication::ReplId());

@@ -97,6 +97,7 @@ class Node {
   NodeView view_;
   std::string reached_at_;
   std::string our_host_;  // the address by which it sees us
+  std::string run_id_;    // of its process
   bool is_instance_ = false;
   bool link_up_ = false;
   int64_t heard_ms_ = -1;

@@ -33,13 +33,15 @@ bool is_full_master(const NodeView& node) { return is_up_master(node) && !node.e
 // One that was heard a moment ago and is down now may hold the data all the same.
 bool is_silent(const NodeView& node) { return !node.reachable; }
 
-/// The node that writes our history, or else the one that took it over, if the one we follow does not.
+/// The node that writes our history, or else the one that took it over, if the one we follow does not. A replica that
+/// comes back from an old snapshot looks like one that was promoted then: it would take all that came since with it.
 std::optional<size_t> successor(const Situation& s) {
   for (size_t i = 0; i < s.nodes.size(); ++i) {
     if (is_up_master(s.nodes[i]) && s.has_history && s.nodes[i].replid == s.history.replid) return i;
   }
   for (size_t i = 0; i < s.nodes.size(); ++i) {
-    if (s.nodes[i].reachable && s.has_history && promoted_from(s.nodes[i], s.history)) return i;
+    if (!s.nodes[i].reachable || s.nodes[i].restarted) continue;
+    if (s.has_history && promoted_from(s.nodes[i], s.history)) return i;
   }
   return std::nullopt;
 }

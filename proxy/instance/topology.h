@@ -21,6 +21,7 @@ struct NodeView {
   bool loading = false;
   bool is_master = false;
   bool follows_us = false;  // its master is this instance
+  bool restarted = false;   // another process than the one that followed us: nobody promoted it, it just lost its role
   bool empty = false;       // holds no keys
   bool consented = false;   // held our history when the operator pointed us elsewhere
   replication::ReplId replid;

@@ -94,6 +94,17 @@ TEST_CASE("a promoted replica of ours takes over when the primary is gone") {
   CHECK_EQ(make_plan(situation).primary, std::optional<size_t>(0));  // waits for the one it knows
 }
 
+TEST_CASE("a replica that came back from an old snapshot does not take over, though it looks promoted") {
+  Situation situation = following_one({node("a", true, kOne, false), node("b", true, kTwo, true)});
+  situation.primary = 0;
+  situation.nodes[0].reachable = false;
+  situation.nodes[1].replid2 = *replication::ReplId::parse(kOne);
+  situation.nodes[1].second_offset = 1;
+  situation.nodes[1].restarted = true;
+  CHECK_EQ(make_plan(situation).primary, std::optional<size_t>(0));
+  CHECK_NE(make_plan(situation).trouble.find("does not answer"), std::string::npos);
+}
+
 TEST_CASE("with an upstream every node of its history follows us") {
   Situation situation = following_one({node("a", false, kOne, false), node("b", true, kTwo, false)});
   situation.follows_upstream = true;
