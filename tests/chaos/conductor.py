@@ -140,15 +140,20 @@ class Conductor:
     # ---- promotions
 
     def planned_promotion(self):
-        """By an operator at the nodes: hold the writes, wait until the new one is level, turn the roles round."""
+        """By an operator at the nodes: hold the writes, wait until the new one is level, turn the roles round.
+
+        The old one first, and the new one only when the instance knows: two primaries at a time are one mistake too
+        many, and the instance would take the younger one back.
+        """
         stage = self.stage
         stage.wait_whole()
         old, new = stage.primary, self.some_replica()
         began = time.monotonic()
         old("CLIENT", "PAUSE", 60000, "WRITE")
         wait_for(lambda: new.offset() >= old.offset(), RECOVERS_WITHIN, "the new primary to be level")
-        new.replicaof(None)
         old.replicaof(stage.stream)
+        wait_for(lambda: "became a replica" in stage.instance.status()["trouble"], RECOVERS_WITHIN, "it to be noticed")
+        new.replicaof(None)
         old("CLIENT", "UNPAUSE")
         self.adopt(new, began)
 
