@@ -175,7 +175,8 @@ Task<void> HttpServer::converse(std::unique_ptr<ByteStream> stream) {
       const bool keep_alive = http_should_keep_alive(&exchange.parser) != 0;
       const bool head = exchange.request.method == "HEAD";
       if (head) exchange.request.method = "GET";
-      stream->write(render(route_(exchange.request), keep_alive, head));
+      auto reply = co_await route_(exchange.request);
+      stream->write(render(reply, keep_alive, head));
       exchange.next();
       auto sent = co_await stream->drained();
       if (!keep_alive || !sent.ok()) co_return;

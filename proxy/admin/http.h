@@ -33,7 +33,7 @@ struct HttpReply {
 
 class HttpServer {
  public:
-  using Route = std::function<HttpReply(const HttpRequest&)>;
+  using Route = std::function<Task<HttpReply>(HttpRequest)>;
   HttpServer(World& world, Route route);
   /// Serves what this listener accepts until the server is destroyed.
   void serve(std::unique_ptr<Listener> listener);

@@ -75,14 +75,15 @@ struct Entry {
   std::string_view method;
   std::string_view path;
   Answer answer;
+  bool counts = false;  // of all loops, which have to be asked first
 };
 
 constexpr std::array<Entry, 8> kRoutes{{{"GET", "/livez", live},
                                         {"GET", "/readyz", ready},
                                         {"GET", "/startupz", started},
                                         {"GET", "/healthz", live},
-                                        {"GET", "/metrics", metrics},
-                                        {"GET", "/api/v1/status", status},
+                                        {"GET", "/metrics", metrics, true},
+                                        {"GET", "/api/v1/status", status, true},
                                         {"GET", "/api/v1/config", configuration},
                                         {"POST", "/api/v1/drain", drain}}};
 
@@ -94,16 +95,19 @@ std::string paths() {
 
 }  // namespace
 
-HttpReply route(Group& group, const HttpRequest& request) {
-  if (request.path == "/" && request.method == "GET") return text("sidestream " SIDESTREAM_VERSION "\n\n" + paths());
+Task<HttpReply> route(Group& group, HttpRequest request) {
+  if (request.path == "/" && request.method == "GET") co_return text("sidestream " SIDESTREAM_VERSION "\n\n" + paths());
   for (const Entry& entry : kRoutes) {
     if (entry.path != request.path) continue;
-    if (entry.method == request.method) return entry.answer(group, request);
+    if (entry.method == request.method) {
+      if (entry.counts) co_await group.plane().look_around();
+      co_return entry.answer(group, request);
+    }
     HttpReply reply = text("use " + std::string(entry.method) + "\n", 405);
     reply.allow = entry.method;
-    return reply;
+    co_return reply;
   }
-  return text("no such path; there are:\n" + paths(), 404);
+  co_return text("no such path; there are:\n" + paths(), 404);
 }
 
 }  // namespace sidestream::admin

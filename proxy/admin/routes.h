@@ -10,6 +10,6 @@
 
 namespace sidestream::admin {
 
-HttpReply route(Group& group, const HttpRequest& request);
+Task<HttpReply> route(Group& group, HttpRequest request);
 
 }  // namespace sidestream::admin

@@ -66,7 +66,7 @@ Result<void> Instance::bind() {
   auto listener = world_.network.listen(config_.admin);
   RETURN_IF_ERROR(listener);
   http_ = std::make_unique<admin::HttpServer>(
-      world_, [this](const admin::HttpRequest& request) { return admin::route(group(), request); });
+      world_, [this](admin::HttpRequest request) { return admin::route(group(), std::move(request)); });
   http_->serve(std::move(listener).value());
   return {};
 }
