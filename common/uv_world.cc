@@ -7,6 +7,7 @@
 #include <csignal>
 #include <ctime>
 #include <list>
+#include <utility>
 
 #include "common/check.h"
 #include "common/uv_parts.h"
@@ -35,8 +36,8 @@ void UvPoll::watch(int events) {
   uv_poll_start(&handle_->poll, events, [](uv_poll_t* poll, int status, int seen) {
     auto* handle = static_cast<Handle*>(poll->data);
     if (handle->owner == nullptr) return;
-    // An error shows as readiness: the read or write that follows tells which.
-    handle->owner->callback_(status < 0 ? handle->owner->events_ : seen);
+    // An error shows as readiness: the read or write that follows tells which. libuv has stopped watching by itself.
+    handle->owner->callback_(status < 0 ? std::exchange(handle->owner->events_, 0) : seen);
   });
 }
 

@@ -114,9 +114,9 @@ class Hammer {
  public:
   explicit Hammer(unsigned seed) : seed_(seed) {}
 
-  void run(int threads) {
+  void run(unsigned threads) {
     std::vector<std::thread> running;
-    for (int n = 0; n < threads; ++n) running.emplace_back([this, n] { write(seed_ * 100 + static_cast<unsigned>(n)); });
+    for (unsigned n = 0; n < threads; ++n) running.emplace_back([this, n] { write(seed_ * 100 + n); });
     running.emplace_back([this] { hear_the_stream(); });
     running.emplace_back([this] { read(seed_ * 100 + 99); });
     for (std::thread& thread : running) thread.join();
