@@ -1,4 +1,4 @@
-// ready_queue.cc: two intrusive lists and the loop over them.
+// ready_queue.cc: three intrusive lists and the loops over them.
 #include "common/ready_queue.h"
 
 namespace sidestream {
@@ -6,13 +6,14 @@ namespace sidestream {
 ReadyQueue::ReadyQueue() : outer_(current_) {
   ready_.prev_ = ready_.next_ = &ready_;
   turn_end_.prev_ = turn_end_.next_ = &turn_end_;
+  gathered_.prev_ = gathered_.next_ = &gathered_;
   current_ = this;
 }
 
 ReadyQueue::~ReadyQueue() {
   CHECK(idle());
   current_ = outer_;
-  ready_.next_ = turn_end_.next_ = nullptr;  // heads: nothing to unlink
+  ready_.next_ = turn_end_.next_ = gathered_.next_ = nullptr;  // heads: nothing to unlink
 }
 
 ReadyNode* ReadyQueue::pop(ReadyNode& head) {
@@ -22,18 +23,34 @@ ReadyNode* ReadyQueue::pop(ReadyNode& head) {
   return node;
 }
 
-bool ReadyQueue::idle() const { return ready_.next_ == &ready_ && turn_end_.next_ == &turn_end_; }
+bool ReadyQueue::idle() const {
+  return ready_.next_ == &ready_ && turn_end_.next_ == &turn_end_ && gathered_.next_ == &gathered_;
+}
 
-void ReadyQueue::drain() {
+size_t ReadyQueue::drain_turn() {
   CHECK(!draining_);
   draining_ = true;
+  size_t ran = 0;
   for (;;) {
     ReadyNode* node = pop(ready_);
     if (node == nullptr) node = pop(turn_end_);
     if (node == nullptr) break;
     node->run_(*node);
+    ++ran;
   }
   draining_ = false;
+  return ran;
+}
+
+void ReadyQueue::drain() {
+  for (;;) {
+    drain_turn();
+    ReadyNode* node = pop(gathered_);
+    if (node == nullptr) return;
+    draining_ = true;
+    node->run_(*node);
+    draining_ = false;
+  }
 }
 
 }  // namespace sidestream

@@ -3,12 +3,14 @@
 // re-entered while one of their frames is below, and a simulation with the same posts makes the same moves.
 //
 // A turn: run posted nodes in order until there are none, then the nodes of the turn's end (flush what was
-// gathered: one write per connection and turn), and again if those posted more.
+// gathered: one write per connection and turn), and again if those posted more. What gets cheaper by the batch and may
+// wait a little is gathered over several turns, for as long as the loop finds more to do at once (uv_world.cc).
 //
 // A node unlinks itself when destroyed: a coroutine cancelled between post and drain leaves nothing behind.
 #pragma once
 
 #include <coroutine>
+#include <cstddef>
 
 #include "common/check.h"
 
@@ -65,9 +67,13 @@ class ReadyQueue {
   /// Queues a node; no effect if it is queued already.
   void post(ReadyNode& node) { link(ready_, node); }
   void post_turn_end(ReadyNode& node) { link(turn_end_, node); }
+  void post_gathered(ReadyNode& node) { link(gathered_, node); }
+  bool has_gathered() const { return gathered_.next_ != &gathered_; }
   bool idle() const;
   /// Runs until nothing is queued. Never called from inside a node.
   void drain();
+  /// The same, but what is gathered stays. How many nodes were run.
+  size_t drain_turn();
 
  private:
   static void link(ReadyNode& head, ReadyNode& node) {
@@ -83,6 +89,7 @@ class ReadyQueue {
 
   ReadyNode ready_;
   ReadyNode turn_end_;
+  ReadyNode gathered_;
   bool draining_ = false;
   ReadyQueue* outer_;  // of this thread, while this one is current
 };
@@ -95,5 +102,16 @@ inline void ReadyNode::unlink() {
 }
 
 inline void Resumption::post() { ReadyQueue::current().post(*this); }
+
+/// Waits until what is gathered runs.
+struct Gathered {
+  Resumption resumption;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> handle) {
+    resumption.set(handle);
+    ReadyQueue::current().post_gathered(resumption);
+  }
+  void await_resume() const noexcept {}
+};
 
 }  // namespace sidestream

@@ -124,6 +124,9 @@ struct SignalWatch {
   std::function<void()> handler;
 };
 
+constexpr size_t kBusyNodes = 8;         // run in one turn: about so many sockets were ready
+constexpr uint64_t kGatherNs = 100'000;  // what is gathered waits no longer
+
 }  // namespace
 
 struct UvWorld::State {
@@ -137,8 +140,30 @@ struct UvWorld::State {
     uv_prepare_init(loop.get(), &prepare);
     uv_check_init(loop.get(), &check);
     prepare.data = check.data = this;
-    uv_prepare_start(&prepare, [](uv_prepare_t* handle) { static_cast<State*>(handle->data)->queue.drain(); });
-    uv_check_start(&check, [](uv_check_t* handle) { static_cast<State*>(handle->data)->queue.drain(); });
+    uv_idle_init(loop.get(), &keep_looking);
+    uv_prepare_start(&prepare, [](uv_prepare_t* handle) { static_cast<State*>(handle->data)->before_poll(); });
+    uv_check_start(&check, [](uv_check_t* handle) { static_cast<State*>(handle->data)->after_poll(); });
+  }
+
+  void before_poll() {
+    queue.drain_turn();
+    if (queue.has_gathered()) {
+      uv_idle_start(&keep_looking, [](uv_idle_t*) {});  // the poll does not wait
+    } else {
+      uv_idle_stop(&keep_looking);
+    }
+  }
+
+  /// A loop with little to do sends at once. A busy one looks again first: what came meanwhile goes into the same
+  /// batch.
+  void after_poll() {
+    const bool busy = queue.drain_turn() >= kBusyNodes;
+    if (!queue.has_gathered()) return;
+    const uint64_t now_ns = uv_hrtime();
+    if (gathering_since_ns == 0) gathering_since_ns = now_ns;
+    if (busy && now_ns - gathering_since_ns < kGatherNs) return;
+    gathering_since_ns = 0;
+    queue.drain();
   }
 
   static std::unique_ptr<uv_loop_t> make_loop() {
@@ -157,6 +182,8 @@ struct UvWorld::State {
   World world;
   uv_prepare_t prepare{};
   uv_check_t check{};
+  uv_idle_t keep_looking{};
+  uint64_t gathering_since_ns = 0;  // 0: since the next poll
   std::list<SignalWatch> signals;
 };
 
@@ -169,6 +196,7 @@ UvWorld::~UvWorld() {
   for (SignalWatch& watch : state_->signals) uv_close(reinterpret_cast<uv_handle_t*>(&watch.handle), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&state_->prepare), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&state_->check), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&state_->keep_looking), nullptr);
   state_->clock.close();
   state_->queue.drain();
   uv_run(state_->loop.get(), UV_RUN_DEFAULT);  // lets close callbacks and lingering connections end

@@ -288,6 +288,7 @@ Task<Result<void>> DownstreamLink::feed() {
       connection_->write(slice);
     } else {
       co_await stream_.changed.wait();
+      co_await Gathered();
     }
   }
 }

@@ -32,15 +32,10 @@ Error broken(std::string_view what, std::string_view bytes) {
 StreamScanner::StreamScanner() { kept_.reserve(kArgumentsBytesMax); }
 
 void StreamScanner::reset(ReplOffset at) {
-  phase_ = Phase::start;
   in_transaction_ = false;
   position_ = command_boundary_ = safe_boundary_ = at;
   line_.clear();
-  args_.clear();
-  borrowed_from_ = 0;
-  kept_.clear();
-  arguments_bytes_ = 0;
-  truncated_ = false;
+  forget_arguments();
 }
 
 Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
@@ -48,9 +43,11 @@ Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
   size_t at = 0;
   while (at < bytes.size()) {
     const auto rest = bytes.substr(at);
-    if (const size_t whole = take_whole(rest)) {
+    if (const size_t whole = take_whole(rest, visitor)) {
       at += whole;
-    } else if (phase_ == Phase::body) {
+      continue;
+    }
+    if (phase_ == Phase::body) {
       at += take_body(rest);
     } else {
       auto taken = take_line(rest);
@@ -58,7 +55,10 @@ Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
       at += taken.value();
     }
     position_ = before + static_cast<int64_t>(at);
-    if (whole_command_) complete(visitor);
+    if (whole_command_) {
+      complete(args_, visitor);
+      forget_arguments();
+    }
   }
   keep_borrowed();
   return {};
@@ -66,30 +66,28 @@ Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
 
 /// What most of a stream consists of: a command that lies in the chunk from beginning to end. Its size; 0: it does not,
 /// or is anything but plain, which the careful steps below judge.
-size_t StreamScanner::take_whole(std::string_view rest) {
+size_t StreamScanner::take_whole(std::string_view rest, Visitor& visitor) {
   if (phase_ != Phase::start || !line_.empty()) return 0;
   const char* at = rest.data();
   const char* const end = at + rest.size();
   int64_t count = 0;
   at = resp::read_plain_length(at, end, '*', count);
   if (at == nullptr || count == 0 || count > static_cast<int64_t>(kArgumentsMax)) return 0;
-  args_.resize(static_cast<size_t>(count));
+  whole_args_.resize(static_cast<size_t>(count));
   size_t bytes = 0;
-  for (std::string_view& arg : args_) {
+  for (std::string_view& arg : whole_args_) {
     int64_t length = 0;
     at = resp::read_plain_length(at, end, '$', length);
-    const bool fits =
-        at != nullptr && length <= static_cast<int64_t>(kArgumentBytesMax) && length + kTrailer <= end - at;
+    if (at == nullptr || length > static_cast<int64_t>(kArgumentBytesMax) || length + kTrailer > end - at) return 0;
     bytes += static_cast<size_t>(length);
-    if (!fits || bytes > kArgumentsBytesMax) {
-      args_.clear();
-      return 0;
-    }
+    if (bytes > kArgumentsBytesMax) return 0;
     arg = {at, static_cast<size_t>(length)};
     at += length + kTrailer;
   }
-  whole_command_ = true;
-  return static_cast<size_t>(at - rest.data());
+  const auto taken = static_cast<size_t>(at - rest.data());
+  position_ = position_ + static_cast<int64_t>(taken);
+  complete(whole_args_, visitor);
+  return taken;
 }
 
 Result<size_t> StreamScanner::take_line(std::string_view rest) {
@@ -182,18 +180,21 @@ void StreamScanner::keep_borrowed() {
   }
 }
 
-void StreamScanner::complete(Visitor& visitor) {
-  whole_command_ = false;
-  phase_ = Phase::start;
-  const std::string_view name = args_.empty() ? std::string_view{} : args_[0];
+void StreamScanner::complete(std::span<const std::string_view> args, Visitor& visitor) {
+  const std::string_view name = args.empty() ? std::string_view{} : args[0];
   if (iequals(name, "MULTI")) in_transaction_ = true;
   if (iequals(name, "EXEC")) in_transaction_ = false;
   const ReplOffset before = command_boundary_;
   note_boundary();
-  if (!args_.empty() || truncated_) visitor.command(Command{args_, truncated_, before, command_boundary_});
+  if (!args.empty() || truncated_) visitor.command(Command{args, truncated_, before, command_boundary_});
+}
+
+void StreamScanner::forget_arguments() {
+  whole_command_ = false;
+  phase_ = Phase::start;
   args_.clear();
   borrowed_from_ = 0;
-  if (!kept_.empty()) kept_.clear();
+  kept_.clear();
   arguments_bytes_ = 0;
   truncated_ = false;
 }

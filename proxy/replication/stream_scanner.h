@@ -54,13 +54,14 @@ class StreamScanner {
 
  private:
   enum class Phase : uint8_t { start, bulk_header, body };
-  size_t take_whole(std::string_view rest);
+  size_t take_whole(std::string_view rest, Visitor& visitor);
   Result<size_t> take_line(std::string_view rest);
   Result<void> apply_line(std::string_view line);
   size_t take_body(std::string_view rest);
   void begin_argument(int64_t length);
   void keep_borrowed();
-  void complete(Visitor& visitor);
+  void complete(std::span<const std::string_view> args, Visitor& visitor);
+  void forget_arguments();
   void note_boundary();
 
   Phase phase_ = Phase::start;
@@ -77,7 +78,8 @@ class StreamScanner {
   bool truncated_ = false;
   bool whole_command_ = false;  // arguments are complete, complete() is due
   size_t arguments_bytes_ = 0;
-  std::string line_;  // beginning of a header line that straddles chunks
+  std::string line_;                          // beginning of a header line that straddles chunks
+  std::vector<std::string_view> whole_args_;  // of a command that lies whole in the chunk
   std::vector<std::string_view> args_;
   size_t borrowed_from_ = 0;  // arguments from here on are views into the chunk being fed
   std::string kept_;          // never grows beyond its reservation: views into it stay valid

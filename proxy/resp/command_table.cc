@@ -356,6 +356,8 @@ uint64_t fold_eight(uint64_t bytes) {
   return bytes | capitals >> 2;
 }
 
+constexpr size_t kPackedBytesMax = 16;
+
 template <class Word>
 uint64_t load(const char* from) {
   Word word;
@@ -374,19 +376,6 @@ size_t NameHash::operator()(std::string_view name) const {
 bool NameEqual::operator()(std::string_view a, std::string_view b) const {
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return fold(x) == fold(y); });
-}
-
-PackedName::PackedName(std::string_view name) : size(name.size()) {
-  const char* const first = name.data();
-  const char* const last = first + size;
-  if (size >= 8) {
-    head = fold_eight(load<uint64_t>(first));
-    tail = fold_eight(load<uint64_t>(last - 8));
-  } else if (size >= 4) {
-    head = fold_eight(load<uint32_t>(first) | load<uint32_t>(last - 4) << 32);
-  } else if (size > 0) {
-    head = fold_eight(load<uint8_t>(first) | load<uint8_t>(first + size / 2) << 8 | load<uint8_t>(last - 1) << 16);
-  }
 }
 
 std::string_view class_name(CommandClass cls) {
@@ -425,33 +414,44 @@ CommandTable CommandTable::from_command_reply(const Value& reply) {
   return table;
 }
 
+inline CommandTable::PackedName CommandTable::PackedName::of(std::string_view name) {
+  const char* const first = name.data();
+  const size_t size = name.size();
+  if (size >= 8) return {fold_eight(load<uint64_t>(first)), fold_eight(load<uint64_t>(first + size - 8)), size};
+  if (size >= 4) return {fold_eight(load<uint32_t>(first) | load<uint32_t>(first + size - 4) << 32), 0, size};
+  if (size == 0) return {};
+  const uint64_t bytes =
+      load<uint8_t>(first) | load<uint8_t>(first + size / 2) << 8 | load<uint8_t>(first + size - 1) << 16;
+  return {fold_eight(bytes), 0, size};
+}
+
+inline size_t CommandTable::PackedName::place(size_t slots) const {
+  const uint64_t mixed = (head ^ tail * 31 ^ size) * 0x9e3779b97f4a7c15;
+  return (mixed ^ mixed >> 32) & (slots - 1);
+}
+
 void CommandTable::make_index() {
   size_t slots = 64;
   while (slots < commands_.size() * 4) slots *= 2;
   index_.assign(slots, {});
   for (const auto& [name, entry] : commands_) {
-    if (name.size() > PackedName::kSizeMax) continue;
-    const PackedName packed(name);
-    size_t at = place_of(packed);
+    if (name.size() > kPackedBytesMax) continue;
+    const PackedName packed = PackedName::of(name);
+    size_t at = packed.place(slots);
     while (index_[at].entry != nullptr) at = (at + 1) & (slots - 1);
     index_[at] = {packed, entry.get()};
   }
 }
 
-size_t CommandTable::place_of(const PackedName& name) const {
-  uint64_t mixed = (name.head ^ name.tail * 31 ^ name.size) * 0x9e3779b97f4a7c15;
-  mixed ^= mixed >> 32;
-  return mixed & (index_.size() - 1);
-}
-
-const CommandEntry* CommandTable::find_command(std::string_view name) const {
-  if (name.size() > PackedName::kSizeMax) {
+inline const CommandEntry* CommandTable::find_command(std::string_view name) const {
+  if (name.size() > kPackedBytesMax) {
     const auto found = commands_.find(name);
     return found == commands_.end() ? nullptr : found->second.get();
   }
-  const PackedName packed(name);
-  size_t at = place_of(packed);
-  while (index_[at].entry != nullptr && index_[at].name != packed) at = (at + 1) & (index_.size() - 1);
+  const PackedName packed = PackedName::of(name);
+  const size_t slots = index_.size();
+  size_t at = packed.place(slots);
+  while (index_[at].entry != nullptr && index_[at].name != packed) at = (at + 1) & (slots - 1);
   return index_[at].entry;
 }
 

@@ -64,15 +64,6 @@ struct NameEqual {
   bool operator()(std::string_view a, std::string_view b) const;
 };
 struct CommandEntry;
-/// A name of up to 16 bytes, without case, in a form that is compared at once. Longer ones are not packed.
-struct PackedName {
-  uint64_t head = 0, tail = 0;  // they overlap in names of 9 to 15 bytes
-  size_t size = 0;
-  static constexpr size_t kSizeMax = 16;
-  explicit PackedName(std::string_view name);
-  PackedName() = default;
-  friend bool operator==(const PackedName&, const PackedName&) = default;
-};
 using CommandMap = std::unordered_map<std::string, std::unique_ptr<CommandEntry>, NameHash, NameEqual>;
 
 struct CommandEntry {
@@ -139,9 +130,16 @@ class CommandTable {
  private:
   void add_own();
   void make_index();
-  size_t place_of(const PackedName& name) const;
   const CommandEntry* find_command(std::string_view name) const;
 
+  /// A name of up to 16 bytes, without case, in a form that is compared at once.
+  struct PackedName {
+    uint64_t head = 0, tail = 0;  // they overlap in names of 9 to 15 bytes
+    uint64_t size = 0;
+    static PackedName of(std::string_view name);
+    size_t place(size_t slots) const;
+    bool operator==(const PackedName&) const = default;
+  };
   struct IndexSlot {
     PackedName name;
     const CommandEntry* entry = nullptr;

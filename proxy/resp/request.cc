@@ -109,7 +109,7 @@ bool RequestParser::take_whole(std::string_view bytes, Request& request) {
   int64_t count = 0;
   at = read_plain_length(at, end, '*', count);
   if (at == nullptr || count > static_cast<int64_t>(kArgumentsKept) || !limits.authenticated) return false;
-  clear_and_trim(request.args);
+  if (request.args.capacity() > kArgumentsKept) clear_and_trim(request.args);
   request.args.resize(static_cast<size_t>(count));
   for (std::string_view& argument : request.args) {
     int64_t length = 0;

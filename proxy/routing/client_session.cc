@@ -52,7 +52,7 @@ Task<void> ClientSession::read_requests() {
     broken = !n.ok();
     if (broken || n.value() == 0) break;
     input_.filled(n.value());
-    active_ms_ = core_.world.clock.now_ms();
+    active_ms_ = core_.recent_ms;
     process();
   }
   if (broken) {

@@ -54,7 +54,7 @@ void Core::tick() {
   if (freshness.has_orphans()) {
     if (ServerConnection* primary = servers.primary_shared(2, 0)) primary->ask_role(0);
   }
-  const int64_t now_ms = world.clock.now_ms();
+  const int64_t now_ms = recent_ms = world.clock.now_ms();
   if (now_ms - session_tick_ms_ >= kSessionTickMs) {
     session_tick_ms_ = now_ms;
     for (ClientSession* session : sessions.all()) session->tick(now_ms);

@@ -39,6 +39,7 @@ struct Core final : ReplySink, PoolOwner {
   std::vector<uint64_t> hashes;   // of the keys of the request being routed
   std::string encoded;            // the same request, if it came inline
   std::atomic<size_t>& held_bytes;
+  int64_t recent_ms = world.clock.now_ms();  // as of the last tick: enough to tell who is idle
   bool writes_held = false;       // a planned switch
   uint64_t accepted = 0, rejected = 0;
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0;

@@ -142,7 +142,7 @@ void ServerConnection::push(Entry entry, std::string_view request) {
   entries_[(entries_first_ + entries_count_++) & (entries_.size() - 1)] = std::move(entry);
   requests_.append(request);
   was_full_ |= full();
-  ReadyQueue::current().post_turn_end(flush_node_);
+  ReadyQueue::current().post_gathered(flush_node_);
 }
 
 void ServerConnection::push_role(Entry entry) {
@@ -223,7 +223,7 @@ void ServerConnection::ask_role(uint64_t fence_id) {
 
 void ServerConnection::send_feed(std::string_view request) {
   requests_.append(request);
-  ReadyQueue::current().post_turn_end(flush_node_);
+  ReadyQueue::current().post_gathered(flush_node_);
 }
 
 void ServerConnection::flush() {

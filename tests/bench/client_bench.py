@@ -7,6 +7,7 @@ Proxy CPU per request is (utime + stime of the proxy at the end - at the start o
 
 import socket
 import statistics
+import subprocess
 import time
 
 from processes import BenchError, connections_max, memory_kb, online_replicas, wait_for
@@ -22,6 +23,11 @@ LOADS = {  # name: (what it is, options of load_client)
     "mix-p16": ("90 % GET, 10 % SET, 50 clients, pipeline 16", {"clients": 50, "reads": 90, "pipeline": 16}),
 }
 PEERS = ("haproxy", "nutcracker")
+INSTANCES = {  # name: what is not as by default
+    "sidestream": "routing.reads=fresh",
+    "sidestream-eventual": "routing.reads=eventual",
+    "sidestream-2-loops": "threads=2",
+}
 IDLE_CLIENTS = 10_000
 
 
@@ -36,6 +42,7 @@ class ClientBench:
     def __init__(self, lab, tools, options):
         self.lab, self.tools, self.options = lab, tools, options
         self.contenders = []
+        self.failures = []
 
     def set_up(self):
         """Direct and the peers share one trio; each instance commands a trio of its own, as it does in production."""
@@ -47,10 +54,10 @@ class ClientBench:
             self.contenders.append(Contender("nutcracker", *self.lab.nutcracker(ports[0]), servers))
         if "sidestream" not in self.options.contenders:
             return
-        for name, reads in (("sidestream", "fresh"), ("sidestream-eventual", "eventual")):
-            ports, servers = self.trio_with_data(reads)
+        for name, setting in INSTANCES.items():
+            ports, servers = self.trio_with_data(name)
             nodes = [word for port in ports for word in ("--node", f"127.0.0.1:{port}")]
-            port, process = self.lab.sidestream(name, *nodes, "--set", f"routing.reads={reads}")
+            port, process = self.lab.sidestream(name, *nodes, "--set", setting)
             wait_for(f"both replicas behind {name}", lambda port=port: online_replicas(port) == 2, process)
             self.contenders.append(Contender(name, port, process, servers))
 
@@ -66,20 +73,32 @@ class ClientBench:
         for round_number in range(self.options.rounds):
             for load in self.options.loads:
                 self.options.say(f"round {round_number + 1}/{self.options.rounds}: {LOADS[load][0]}")
-                cells[load].setdefault("floor", []).append(self.measure_floor(load))
+                samples = cells[load]
+                samples.setdefault("floor", []).append(self.attempt("floor", load, self.measure_floor, load))
                 for contender in self.contenders if round_number % 2 == 0 else self.contenders[::-1]:
-                    cells[load].setdefault(contender.name, []).append(self.measure(contender, load))
+                    samples.setdefault(contender.name, []).append(
+                        self.attempt(contender.name, load, self.measure, contender, load))
         result = {"loads": {load: summarise(samples) for load, samples in cells.items()}}
         if self.options.idle_clients:
             result["idle"] = self.measure_idle()
+        result["failures"] = self.failures
         return result
+
+    def attempt(self, name, load, measurement, *arguments):
+        """A measurement that fails is missing in its round and told in the end; the others go on."""
+        try:
+            return measurement(*arguments)
+        except (BenchError, OSError, subprocess.TimeoutExpired) as error:
+            self.failures.append(f"{name}, {load}: {error}")
+            self.options.say(f"FAILED: {self.failures[-1]}")
+            return None
 
     def measure(self, contender, load):
         watched = ([contender.proxy] if contender.proxy else []) + contender.servers
         sample = self.tools.run("load_client", port=contender.port, seconds=self.options.seconds,
                                 watch=",".join(str(p.pid) for p in watched), **LOADS[load][1])
         if sample["errors"] or sample["misses"]:
-            raise BenchError(f"{contender.name}, {load}: {sample['errors']} wrong replies, {sample['misses']} misses")
+            raise BenchError(f"{sample['errors']} wrong replies, {sample['misses']} misses")
         return in_units(sample, has_proxy=contender.proxy is not None)
 
     def measure_floor(self, load):
@@ -134,22 +153,29 @@ def in_units(sample, has_proxy):
 def summarise(samples):
     """Medians per contender; ratios to direct and to the floor are taken within each round."""
     def per_round(name, field, other, other_field):
-        return [a[field] / b[other_field] for a, b in zip(samples[name], samples[other]) if b[other_field] > 0]
+        return [a[field] / b[other_field] for a, b in zip(samples[name], samples.get(other, ()))
+                if a and b and b[other_field] > 0]
 
     summary = {}
     for name, rounds in samples.items():
-        cell = {field: statistics.median(r[field] for r in rounds) for field in rounds[0]}
+        measured = [sample for sample in rounds if sample]
+        if not measured:
+            continue
+        cell = {field: statistics.median(sample[field] for sample in measured) for field in measured[0]}
         ratios = per_round(name, "rps", "direct", "rps")
-        cell["rps_of_direct"] = statistics.median(ratios)
-        cell["rps_of_direct_range"] = [min(ratios), max(ratios)]
+        cell["rps_of_direct"] = median_or_none(ratios)
+        cell["rps_of_direct_range"] = [min(ratios), max(ratios)] if ratios else None
         if name not in ("direct", "floor"):
             cell["cpu_of_floor"] = median_or_none(per_round(name, "proxy_us", "floor", "proxy_us"))
+        if name == "sidestream":
+            cell["rps_of_eventual"] = median_or_none(per_round(name, "rps", "sidestream-eventual", "rps"))
         cell["rounds"] = rounds
         summary[name] = cell
-    peers = [summary[p]["proxy_us"] for p in PEERS if p in summary and summary[p]["proxy_us"] > 0]
+    peers = [summary[name] for name in PEERS if name in summary]
     for name, cell in summary.items():
         if name.startswith("sidestream") and peers:
-            cell["cpu_of_best_peer"] = cell["proxy_us"] / min(peers)
+            cell["cpu_of_best_peer"] = cell["proxy_us"] / min(peer["proxy_us"] for peer in peers)
+            cell["p99_of_best_peer"] = cell["p99_us"] / min(peer["p99_us"] for peer in peers)
     return summary
 
 

@@ -122,9 +122,9 @@ class Lab:
             process.stop()
         del self.processes[first:]
 
-    def obituary(self):
+    def obituary(self, first=0):
         """What the processes said that ended although nobody stopped them, and what the instances said last."""
-        telling = [p for p in self.processes if p.poll() is not None or "sidestream" in p.label]
+        telling = [p for p in self.processes[first:] if p.poll() is not None or "sidestream" in p.label]
         return "".join(f"{p.label} ({p.poll() or 'running'}):\n{p.last_words()}" for p in telling)
 
     def redis(self, label, *options):

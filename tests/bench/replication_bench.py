@@ -5,6 +5,7 @@ Throughput: a synthetic primary streams as fast as all sinks sustain. Full sync:
 """
 
 import statistics
+import subprocess
 
 from processes import BenchError, command, free_port, info, memory_kb, online_replicas, wait_for
 
@@ -23,10 +24,24 @@ class Path:
 class ReplicationBench:
     def __init__(self, lab, tools, options):
         self.lab, self.tools, self.options = lab, tools, options
+        self.failures = []
         self.names = ["direct", "chain"] + (["sidestream"] if "sidestream" in options.contenders else [])
 
     def run(self):
-        return {"latency": self.run_latency(), "full_sync": self.run_full_sync(), "throughput": self.run_throughput()}
+        parts = {"latency": self.run_latency, "full_sync": self.run_full_sync, "throughput": self.run_throughput}
+        result = {name: self.attempt(name, part) or {} for name, part in parts.items()}
+        return result | {"failures": self.failures}
+
+    def attempt(self, what, measurement, *arguments):
+        """A measurement that fails is missing and told in the end; its processes are stopped, the others go on."""
+        first = len(self.lab.processes)
+        try:
+            return measurement(*arguments)
+        except (BenchError, OSError, subprocess.TimeoutExpired) as error:
+            self.failures.append(f"{what}: {error}\n{self.lab.obituary(first)}")
+            self.options.say(f"FAILED: {self.failures[-1]}")
+            self.lab.stop(first)
+            return None
 
     def path(self, name):
         """Every path gets a primary of its own, so that no one pays for another's replicas."""
@@ -48,13 +63,17 @@ class ReplicationBench:
             for rate in RATES:
                 self.options.say(f"round {round_number + 1}/{self.options.rounds}: latency at {rate} writes/s")
                 for path in paths if round_number % 2 == 0 else paths[::-1]:
-                    watch = {"watch": path.hop.pid} if path.hop else {}
-                    sample = self.tools.run("stream_load", "latency", primary=path.primary, end=path.end, rate=rate,
-                                            seconds=self.options.seconds, **watch)
-                    sample["cpu_us_per_write"] = 1e6 * sum(sample["cpu_s"]) / sample["probes"]
+                    sample = self.attempt(f"latency, {path.name}", self.measure_latency, path, rate)
                     samples[rate][path.name].append(sample)
         self.lab.stop(first)
         return {str(rate): latency_summary(by_path) for rate, by_path in samples.items()}
+
+    def measure_latency(self, path, rate):
+        watch = {"watch": path.hop.pid} if path.hop else {}
+        sample = self.tools.run("stream_load", "latency", primary=path.primary, end=path.end, rate=rate,
+                                seconds=self.options.seconds, **watch)
+        sample["cpu_us_per_write"] = 1e6 * sum(sample["cpu_s"]) / sample["probes"]
+        return sample
 
     def run_throughput(self):
         result = {}
@@ -63,8 +82,9 @@ class ReplicationBench:
             for round_number in range(self.options.rounds):
                 self.options.say(f"round {round_number + 1}/{self.options.rounds}: stream to {sinks} replicas")
                 for name in self.names if round_number % 2 == 0 else self.names[::-1]:
-                    samples[name].append(self.measure_throughput(name, sinks))
-            result[str(sinks)] = {name: medians(rounds) for name, rounds in samples.items()}
+                    sample = self.attempt(f"throughput, {name}, {sinks}", self.measure_throughput, name, sinks)
+                    samples[name].append(sample)
+            result[str(sinks)] = all_medians(samples)
         return result
 
     def measure_throughput(self, name, sinks):
@@ -90,40 +110,48 @@ class ReplicationBench:
 
     def run_full_sync(self):
         """First one replica, then several at once, none of them alone with the primary; forks over both together."""
-        result = {}
+        cells = {}
         for name in self.names:
             self.options.say(f"full sync of {self.options.dataset_mb} MB: {name}")
-            first = len(self.lab.processes)
-            path = self.path(name)
-            keys = self.options.dataset_mb * 1000
-            self.tools.run("load_client", port=path.primary, fill=True, keys=keys, **{"value-bytes": 1000})
-            if path.hop:
-                offset = int(info(path.primary)["master_repl_offset"])
-                wait_for(f"{name} caught up", lambda: int(info(path.end)["master_repl_offset"]) >= offset, path.hop)
-            forks = int(info(path.primary, "stats")["total_forks"])
-            cell = {}
-            for sinks in FULL_SYNCS:
-                watch = {"watch": path.hop.pid} if path.hop else {}
-                sample = self.tools.run("stream_load", "fullsync", end=path.end, sinks=sinks, **watch)
-                if sample["snapshot_bytes"] < self.options.dataset_mb * 1_000_000:
-                    raise BenchError(f"{name}: a snapshot of {sample['snapshot_bytes']} bytes is not the dataset")
-                cell[str(sinks)] = sample
-            cell["forks_on_primary"] = int(info(path.primary, "stats")["total_forks"]) - forks
-            cell["hop_peak_kb"] = memory_kb(path.hop.pid, "VmHWM") if path.hop else 0
-            result[name] = cell
-            self.lab.stop(first)
-        return result
+            cells[name] = self.attempt(f"full sync, {name}", self.measure_full_sync, name)
+        return {name: cell for name, cell in cells.items() if cell}
+
+    def measure_full_sync(self, name):
+        first = len(self.lab.processes)
+        path = self.path(name)
+        keys = self.options.dataset_mb * 1000
+        self.tools.run("load_client", port=path.primary, fill=True, keys=keys, **{"value-bytes": 1000})
+        if path.hop:
+            offset = int(info(path.primary)["master_repl_offset"])
+            wait_for(f"{name} caught up", lambda: int(info(path.end)["master_repl_offset"]) >= offset, path.hop)
+        forks = int(info(path.primary, "stats")["total_forks"])
+        cell = {}
+        for sinks in FULL_SYNCS:
+            watch = {"watch": path.hop.pid} if path.hop else {}
+            sample = self.tools.run("stream_load", "fullsync", end=path.end, sinks=sinks, **watch)
+            if sample["snapshot_bytes"] < self.options.dataset_mb * 1_000_000:
+                raise BenchError(f"{name}: a snapshot of {sample['snapshot_bytes']} bytes is not the dataset")
+            cell[str(sinks)] = sample
+        cell["forks_on_primary"] = int(info(path.primary, "stats")["total_forks"]) - forks
+        cell["hop_peak_kb"] = memory_kb(path.hop.pid, "VmHWM") if path.hop else 0
+        self.lab.stop(first)
+        return cell
 
 
 def medians(rounds):
-    numbers = sorted(key for key, value in rounds[0].items() if type(value) in (int, float))
-    return {key: statistics.median(r[key] for r in rounds) for key in numbers} | {"rounds": rounds}
+    measured = [sample for sample in rounds if sample]
+    numbers = sorted(key for key, value in measured[0].items() if type(value) in (int, float))
+    return {key: statistics.median(sample[key] for sample in measured) for key in numbers} | {"rounds": rounds}
+
+
+def all_medians(samples):
+    return {name: medians(rounds) for name, rounds in samples.items() if any(rounds)}
 
 
 def latency_summary(by_path):
-    summary = {name: medians(rounds) for name, rounds in by_path.items()}
+    summary = all_medians(by_path)
     for name, cell in summary.items():
-        if name != "direct":
+        if name != "direct" and "direct" in summary:
             for field in ("mean_us", "p50_us", "p99_us", "p999_us"):
                 cell["added_" + field] = cell[field] - summary["direct"][field]
     return summary

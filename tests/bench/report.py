@@ -11,15 +11,13 @@ def client_tables(result):
         yield (f"  {'':22}{'requests/s':>11}{'of direct':>10}{'(range)':>14}{'proxy µs':>10}{'of floor':>9}"
                f"{'of best peer':>13}{'servers µs':>11}{'p50 µs':>9}{'p99 µs':>9}")
         for name, cell in cells.items():
-            low, high = cell["rps_of_direct_range"]
-            yield (f"  {name:22}{cell['rps']:11,.0f}{cell['rps_of_direct']:10.2f}{f'{low:.2f}-{high:.2f}':>14}"
+            spread = "{:.2f}-{:.2f}".format(*cell["rps_of_direct_range"] or (0, 0))
+            yield (f"  {name:22}{cell['rps']:11,.0f}{blank_zero(cell['rps_of_direct'], 10, 2)}{spread:>14}"
                    f"{blank_zero(cell['proxy_us'], 10, 2)}{blank_zero(cell.get('cpu_of_floor'), 9, 2)}"
                    f"{blank_zero(cell.get('cpu_of_best_peer'), 13, 2)}{blank_zero(cell['servers_us'], 11, 2)}"
                    f"{cell['p50_us']:9.0f}{cell['p99_us']:9.0f}")
-        if "sidestream-eventual" in cells:
-            rounds = zip(cells["sidestream"]["rounds"], cells["sidestream-eventual"]["rounds"])
-            ratio = statistics.median(fresh["rps"] / eventual["rps"] for fresh, eventual in rounds)
-            yield f"  reads: fresh against eventual: {ratio:.2f} × the requests/s"
+        if cells.get("sidestream", {}).get("rps_of_eventual"):
+            yield f"  reads: fresh against eventual: {cells['sidestream']['rps_of_eventual']:.2f} × the requests/s"
         yield ""
     if "idle" in result:
         idle = dict(result["idle"])
@@ -28,6 +26,45 @@ def client_tables(result):
             size = f"{cell['kb_per_client']:.2f} KB each, {cell['answered']:,} answered" if "answered" in cell else ""
             yield f"  {name:22}{size or cell['refused']}"
         yield ""
+
+
+BARS = (  # load, what is compared, where it stands in the cell, the bar, whether it is a ceiling
+    ("get", "proxy CPU / floor", "cpu_of_floor", 1.2, True), ("get", "proxy CPU / best peer", "cpu_of_best_peer", 0.85, True),
+    ("get", "requests/s / direct", "rps_of_direct", 1.0, False),
+    ("set", "proxy CPU / floor", "cpu_of_floor", 1.2, True), ("set", "proxy CPU / best peer", "cpu_of_best_peer", 0.85, True),
+    ("set", "requests/s / direct", "rps_of_direct", 1.0, False),
+    ("get-p16", "proxy CPU / floor", "cpu_of_floor", 1.6, True),
+    ("get-p16", "proxy CPU / best peer", "cpu_of_best_peer", 0.7, True),
+    ("get-p16", "requests/s / direct", "rps_of_direct", 0.8, False),
+    ("set-p16", "proxy CPU / floor", "cpu_of_floor", 1.6, True),
+    ("set-p16", "proxy CPU / best peer", "cpu_of_best_peer", 0.7, True),
+    ("set-p16", "requests/s / direct", "rps_of_direct", 0.8, False),
+    ("get-1", "requests/s / direct", "rps_of_direct", 0.6, False), ("get-1", "p99 / best peer", "p99_of_best_peer", 1.0, True),
+    ("get-16k", "proxy CPU / best peer", "cpu_of_best_peer", 0.95, True),
+    ("get-16k", "requests/s / direct", "rps_of_direct", 0.9, False),
+    ("mix", "fresh / eventual, requests/s", "rps_of_eventual", 0.9, False),
+    ("mix-p16", "fresh / eventual, requests/s", "rps_of_eventual", 0.9, False),
+)
+IDLE_KB_MAX = 2.0
+
+
+def bars_table(result):
+    """What is aimed at, beside what was measured."""
+    yield f"  {'':45}{'':30}{'measured':>9}{'bar':>10}"
+    for load, what, field, bar, ceiling in BARS:
+        figure = result["loads"].get(load, {}).get("sidestream", {}).get(field)
+        yield bar_line(LOADS[load][0], what, figure, bar, ceiling)
+    idle = result.get("idle", {})
+    yield bar_line(f"{idle.get('clients', 0):,} idle clients", "KB each", idle.get("sidestream", {}).get("kb_per_client"),
+                   IDLE_KB_MAX, True)
+    yield ""
+
+
+def bar_line(load, what, figure, bar, ceiling):
+    if figure is None:
+        return f"  {load:45}{what:30}{'-':>9}{('≤ ' if ceiling else '≥ ') + f'{bar:g}':>10}"
+    reached = figure <= bar if ceiling else figure >= bar
+    return f"  {load:45}{what:30}{figure:9.2f}{('≤ ' if ceiling else '≥ ') + f'{bar:g}':>10}  {'yes' if reached else 'NO'}"
 
 
 def replication_tables(result):
@@ -46,6 +83,8 @@ def replication_tables(result):
             yield (f"  {name:12}{cell['mb_per_s']:18,.0f}{blank_zero(cell['cpu_s_per_gb'], 18, 2)}"
                    f"{blank_zero(cell['hop_kb'] / 1024, 18, 1)}{blank_zero(cell['hop_base_kb'] / 1024, 18, 1)}")
         yield ""
+    if not result["full_sync"]:
+        return
     first = next(iter(result["full_sync"].values()))
     counts = [key for key in first if key.isdigit()]
     size = first[counts[0]]["snapshot_bytes"] / 1e6
