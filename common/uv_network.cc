@@ -15,7 +15,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <deque>
+#include <span>
+#include <vector>
 
 #include "common/signal.h"
 #include "common/uv_parts.h"
@@ -58,10 +59,38 @@ std::string end_of(int fd, int (*which)(int, sockaddr*, socklen_t*)) {
   return text_of(address);
 }
 
+/// What waits to be sent, oldest first. An empty one owns no memory: there are many streams, and few ever queue anything.
+class SliceQueue {
+ public:
+  bool empty() const { return first_ == slices_.size(); }
+  Slice& front() { return slices_[first_]; }
+  Slice& back() { return slices_.back(); }
+  std::span<const Slice> all() const { return std::span(slices_).subspan(first_); }
+  void push_back(Slice slice) { slices_.push_back(std::move(slice)); }
+  void pop_front() {
+    slices_[first_++] = Slice();
+    if (empty()) {
+      clear();
+    } else if (first_ >= kGoneMax && first_ >= slices_.size() / 2) {
+      slices_.erase(slices_.begin(), slices_.begin() + static_cast<ptrdiff_t>(first_));
+      first_ = 0;
+    }
+  }
+  void clear() {
+    slices_ = std::vector<Slice>();
+    first_ = 0;
+  }
+
+ private:
+  static constexpr size_t kGoneMax = 32;
+  std::vector<Slice> slices_;
+  size_t first_ = 0;
+};
+
 /// Sends what is queued behind a stream that was destroyed, then closes. Gives up after kLingerMs.
 class Linger {
  public:
-  Linger(uv_loop_t& loop, int fd, std::deque<Slice> queue)
+  Linger(uv_loop_t& loop, int fd, SliceQueue queue)
       : fd_(fd), queue_(std::move(queue)), poll_(std::make_unique<UvPoll>(loop, fd, [this](int) { flush(); })) {
     uv_timer_init(&loop, &timer_);
     timer_.data = this;
@@ -91,7 +120,7 @@ class Linger {
              [](uv_handle_t* handle) { delete static_cast<Linger*>(handle->data); });
   }
   int fd_;
-  std::deque<Slice> queue_;
+  SliceQueue queue_;
   std::unique_ptr<UvPoll> poll_;
   uv_timer_t timer_{};
 };
@@ -136,7 +165,7 @@ class UvStream final : public ByteStream {
     if (fd_ < 0) return;
     poll_.reset();
     if (!broken_ && !queue_.empty()) {
-      new Linger(loop_, fd_, std::move(queue_));  // deletes itself when the bytes are out or the time is over
+      new Linger(loop_, fd_, std::exchange(queue_, {}));  // deletes itself when the bytes are out or the time is over
     } else {
       ::close(fd_);
     }
@@ -147,7 +176,7 @@ class UvStream final : public ByteStream {
     CHECK(read_ == nullptr && drain_ == nullptr);
     poll_.reset();
     auto moving = std::make_unique<UvMovingStream>(std::exchange(fd_, -1));
-    for (const Slice& slice : queue_) moving->unsent.append(slice.bytes);
+    for (const Slice& slice : queue_.all()) moving->unsent.append(slice.bytes);
     moving->write_closed = write_closed_;
     return moving;
   }
@@ -269,8 +298,8 @@ class UvStream final : public ByteStream {
     while (!queue_.empty()) {
       std::array<iovec, 64> pieces;
       size_t count = 0;
-      for (auto slice = queue_.begin(); slice != queue_.end() && count < pieces.size(); ++slice) {
-        pieces[count++] = {const_cast<char*>(slice->bytes.data()), slice->bytes.size()};
+      for (const Slice& slice : queue_.all().first(std::min(queue_.all().size(), pieces.size()))) {
+        pieces[count++] = {const_cast<char*>(slice.bytes.data()), slice.bytes.size()};
       }
       msghdr message{};
       message.msg_iov = pieces.data();
@@ -333,7 +362,7 @@ class UvStream final : public ByteStream {
   std::string local_;
   std::unique_ptr<UvPoll> poll_;
   int watched_ = 0;
-  std::deque<Slice> queue_;
+  SliceQueue queue_;
   size_t unsent_ = 0;
   size_t tail_room_ = 0;  // bytes that still fit into the last queued block, if that is a copy of ours
   bool write_closed_ = false;

@@ -17,16 +17,33 @@ namespace {
 constexpr int64_t kElementsMax = 4294967295;  // a count field of the protocol
 constexpr size_t kNumberBytesMax = 32;        // a line that holds a count or a length
 
-/// What the first byte of a frame says about the rest.
-enum class Frame { line, bulk, aggregate, pairs, attribute, unknown };
+using Frame = ReplyScanner::Frame;
 
 Frame frame_of(char type) {
-  const auto one_of = [type](std::string_view types) { return types.find(type) != std::string_view::npos; };
-  if (one_of("+-:_,#(")) return Frame::line;
-  if (one_of("$=!")) return Frame::bulk;
-  if (one_of("*~>")) return Frame::aggregate;
-  if (type == '%') return Frame::pairs;
-  return type == '|' ? Frame::attribute : Frame::unknown;
+  switch (type) {
+    case '+':
+    case '-':
+    case ':':
+    case '_':
+    case ',':
+    case '#':
+    case '(':
+      return Frame::line;
+    case '$':
+    case '=':
+    case '!':
+      return Frame::bulk;
+    case '*':
+    case '~':
+    case '>':
+      return Frame::aggregate;
+    case '%':
+      return Frame::pairs;
+    case '|':
+      return Frame::attribute;
+    default:
+      return Frame::unknown;
+  }
 }
 
 /// The size of a reply that is nothing but "+OK" or one plain bulk, and whole; 0: for scan_one() to find out.
@@ -63,6 +80,14 @@ ReplyScanner::State ReplyScanner::scan_one(std::string_view bytes) {
   const char type = bytes[position_];
   const Frame frame = frame_of(type);
   if (frame == Frame::unknown) return State::bad;
+  int64_t plain = 0;
+  const char* const end_of_all = bytes.data() + bytes.size();
+  const char* const next =
+      frame == Frame::line ? nullptr : read_plain_length(bytes.data() + position_, end_of_all, type, plain);
+  if (next != nullptr) {
+    position_ = static_cast<size_t>(next - bytes.data());
+    return take_length(frame, plain);
+  }
   const size_t end = bytes.find("\r\n", std::max(position_, searched_));
   const bool found = end != std::string_view::npos;
   if (frame != Frame::line && (found ? end : bytes.size()) - position_ > kNumberBytesMax) return State::bad;
@@ -72,19 +97,24 @@ ReplyScanner::State ReplyScanner::scan_one(std::string_view bytes) {
   }
   const std::string_view text = bytes.substr(position_ + 1, end - position_ - 1);
   position_ = end + 2;
-  --pending_;
-  if (frame == Frame::line) return State::complete;
-
+  if (frame == Frame::line) return take_length(frame, 0);
   const auto number = parse_int(text);
   const bool null = number && *number == -1 && (type == '$' || type == '*');
-  if (null) return State::complete;
+  if (null) return take_length(Frame::line, 0);
   if (!number || *number < 0) return State::bad;
+  return take_length(frame, *number);
+}
+
+/// A line of a frame was passed; what it says of more to come.
+ReplyScanner::State ReplyScanner::take_length(Frame frame, int64_t number) {
+  --pending_;
+  if (frame == Frame::line) return State::complete;
   if (frame == Frame::bulk) {
-    position_ += static_cast<size_t>(*number) + 2;
+    position_ += static_cast<size_t>(number) + 2;
     return State::complete;
   }
-  if (*number > kElementsMax) return State::bad;
-  pending_ += frame == Frame::aggregate ? *number : 2 * *number;
+  if (number > kElementsMax) return State::bad;
+  pending_ += frame == Frame::aggregate ? number : 2 * number;
   if (frame == Frame::attribute) ++pending_;  // the reply it belongs to is still to come
   return State::complete;
 }

@@ -15,6 +15,8 @@ namespace sidestream::resp {
 class ReplyScanner {
  public:
   enum class State { complete, incomplete, bad };
+  /// What the first byte of a frame says about the rest.
+  enum class Frame : uint8_t { line, bulk, aggregate, pairs, attribute, unknown };
   /// `bytes` starts with the current reply and only grows while the answer is incomplete.
   State scan(std::string_view bytes);
   /// Size of the complete reply; then start afresh for the next with reset().
@@ -23,6 +25,7 @@ class ReplyScanner {
 
  private:
   State scan_one(std::string_view bytes);
+  State take_length(Frame frame, int64_t number);
 
   size_t position_ = 0;  // where the next frame starts; lies beyond the bytes while a bulk is on its way
   size_t searched_ = 0;  // up to here the current line has no end

@@ -24,7 +24,9 @@ constexpr std::string_view kReadOnly = "READONLY You can't write against a read 
 // --- keys ----------------------------------------------------------------------------------------------------------
 
 KeyFacts ClientSession::keys_of(const Entry& entry, bool about_node) {
-  return look_at_keys(entry, request_.args, about_node, core_.hashes);
+  const KeyFacts facts = look_at_keys(entry, request_.args, about_node, core_.hashes);
+  for (const uint64_t hash : core_.hashes) core_.freshness.prefetch(hash);
+  return facts;
 }
 
 uint64_t ClientSession::expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number) {

@@ -16,7 +16,7 @@ namespace {
 using resp::CommandClass;
 
 using limits::kInputKeptBytes;
-constexpr size_t kInputFirstBytes = 512;
+constexpr size_t kInputFirstBytes = 128;  // most clients are idle
 constexpr size_t kErrorArgsBytes = 128;
 constexpr std::string_view kHeldTooLong =
     "MASTERDOWN Link with MASTER is down and writes could not be held any longer; try again.";
@@ -27,8 +27,9 @@ ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Fac
                              bool reserved)
     : core_(core), stream_(std::move(stream)), id_(id), place_(place), face_(face), reserved_(reserved),
       authenticated_(core.config.requirepass.empty()), peer_(stream_->peer()), local_(stream_->local()),
-      input_(kInputFirstBytes, kInputKeptBytes), created_ms_(core.world.clock.now_ms()), active_ms_(created_ms_),
-      process_node_(*this), flush_node_(*this), hold_node_(*this), hold_timer_(core.world.clock, hold_node_) {
+      input_(kInputFirstBytes, kInputKeptBytes), request_(core.request), created_ms_(core.world.clock.now_ms()),
+      active_ms_(created_ms_), process_node_(*this), flush_node_(*this), hold_node_(*this),
+      hold_timer_(core.world.clock, hold_node_) {
   parser_.limits.authenticated = authenticated_;
 }
 

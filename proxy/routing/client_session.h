@@ -214,7 +214,7 @@ class ClientSession {
 
   InputBuffer input_;
   resp::RequestParser parser_;
-  resp::Request request_;
+  resp::Request& request_;         // the one being run; the core's, since only one is at a time
   ReplyQueue replies_;
   LaneState lanes_[3];             // by Lane
 

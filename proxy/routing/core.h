@@ -36,8 +36,9 @@ struct Core final : ReplySink, PoolOwner {
   std::shared_ptr<const resp::CommandTable> commands = std::make_shared<resp::CommandTable>();  // never null
   std::string server_version = "7.0.15";
   int databases = 16;
-  std::vector<uint64_t> hashes;   // of the keys of the request being routed
-  std::string encoded;            // the same request, if it came inline
+  resp::Request request;          // being run
+  std::vector<uint64_t> hashes;   // of its keys
+  std::string encoded;            // it, if it came inline
   std::atomic<size_t>& held_bytes;
   int64_t recent_ms = world.clock.now_ms();  // as of the last tick: enough to tell who is idle
   bool writes_held = false;       // a planned switch

@@ -2,7 +2,6 @@
 #include "proxy/routing/freshness.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 #include "common/check.h"
@@ -18,8 +17,6 @@ void raise(std::atomic<int64_t>& high, int64_t value) {
 }
 
 }  // namespace
-
-uint64_t hash_key(std::string_view key) { return std::hash<std::string_view>{}(key); }
 
 // --- shared --------------------------------------------------------------------------------------------------------
 

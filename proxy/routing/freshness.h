@@ -37,10 +37,9 @@
 #include <vector>
 
 #include "proxy/resp/repl_offset.h"
+#include "proxy/routing/key_hash.h"
 
 namespace sidestream::routing {
-
-uint64_t hash_key(std::string_view key);
 
 /// The slots that one batch of writes has marked. Owned by whoever waits for the ROLE behind the batch.
 class WriteBatch {
@@ -61,6 +60,8 @@ class FreshnessTable {
 
   explicit FreshnessTable(size_t slots = kSlots);
 
+  /// The slots are many and the caches small: the earlier a slot is on its way, the better.
+  void prefetch(uint32_t slot) const { __builtin_prefetch(&slots_[slot]); }
   uint32_t slot_of(uint64_t hash) const { return static_cast<uint32_t>(hash & mask_); }
   uint32_t floor() const { return floor_; }
   /// The offset in a slot; nullopt: pending.
@@ -147,6 +148,8 @@ class FreshnessMap {
 
   /// What a replica must have applied to be read for this key. nullopt: only the primary knows.
   std::optional<ReplOffset> needed(uint64_t hash) const;
+  /// needed() or mark() of this hash will be called soon.
+  void prefetch(uint64_t hash) const { table_.prefetch(table_.slot_of(hash)); }
   std::optional<ReplOffset> needed_floor() const { return table_.value_of(table_.floor()); }
   /// For reads whose keys are not known: past everything.
   std::optional<ReplOffset> needed_any() const;

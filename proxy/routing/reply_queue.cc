@@ -9,7 +9,6 @@
 namespace sidestream::routing {
 namespace {
 constexpr size_t kSlotsFirst = 4;
-constexpr size_t kOutKeptBytes = 64 * 1024;
 }  // namespace
 
 ReplyQueue::Slot& ReplyQueue::append() {
@@ -69,8 +68,8 @@ void ReplyQueue::emit(const Slot& slot, std::string_view frame) {
 
 void ReplyQueue::shrink() {
   DCHECK(owed_ == 0);
-  if (slots_.size() > kSlotsFirst) slots_ = {};
-  if (out_.empty() && out_.capacity() > kOutKeptBytes) out_ = {};
+  slots_ = std::vector<Slot>();  // `= {}` would keep the room
+  out_ = std::string();
 }
 
 std::string mark_cursor(std::string_view frame, uint8_t number) {

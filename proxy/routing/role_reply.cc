@@ -2,6 +2,7 @@
 #include "proxy/routing/role_reply.h"
 
 #include "common/text.h"
+#include "proxy/resp/plain_length.h"
 
 namespace sidestream::routing {
 namespace {
@@ -16,11 +17,12 @@ std::optional<std::string_view> take_line(std::string_view& bytes, char type) {
 }
 
 std::optional<std::string_view> take_bulk(std::string_view& bytes) {
-  const auto line = take_line(bytes, '$');
-  const auto length = line ? parse_int(*line) : std::nullopt;
-  if (!length || *length < 0 || bytes.size() < static_cast<size_t>(*length) + 2) return std::nullopt;
-  const std::string_view text = bytes.substr(0, static_cast<size_t>(*length));
-  bytes.remove_prefix(text.size() + 2);
+  int64_t length = 0;
+  const char* const end = bytes.data() + bytes.size();
+  const char* const body = resp::read_plain_length(bytes.data(), end, '$', length);
+  if (body == nullptr || length + 2 > end - body) return std::nullopt;
+  const std::string_view text(body, static_cast<size_t>(length));
+  bytes.remove_prefix(static_cast<size_t>(body + length + 2 - bytes.data()));
   return text;
 }
 

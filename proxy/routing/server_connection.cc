@@ -244,7 +244,7 @@ void ServerConnection::drop_answered_requests() {
   const bool none_owed = entries_count_ == 0 && flushed_ == requests_.size();
   if (none_owed) answered_ = requests_.size();
   if (answered_ == requests_.size()) {
-    if (requests_.capacity() > kRequestsKeptBytes) requests_ = {};
+    if (requests_.capacity() > kRequestsKeptBytes) requests_ = std::string();  // `= {}` would keep the room
     requests_.clear();
     answered_ = flushed_ = 0;
   } else if (answered_ > kRequestsKeptBytes && answered_ > requests_.size() / 2) {

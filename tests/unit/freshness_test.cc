@@ -3,8 +3,10 @@
 #include "proxy/routing/freshness.h"
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -145,6 +147,26 @@ class Model {
 };
 
 }  // namespace
+
+TEST_CASE("keys that differ little spread well") {
+  for (const std::string form : {"v64:", "k", "user:session:", "{a rather long prefix of a key}:"}) {
+    CAPTURE(form);
+    constexpr size_t kKeys = 65536;
+    constexpr size_t kPlaces = 262144;  // a good hash takes 88.5 % as many places as there are keys
+    std::set<uint64_t> low;
+    std::array<size_t, 64> high{};
+    for (size_t i = 0; i < kKeys; ++i) {
+      const uint64_t hash = hash_key(form + std::to_string(i));
+      low.insert(hash % kPlaces);
+      ++high[hash >> 58];
+    }
+    CHECK(low.size() > kKeys * 86 / 100);
+    CHECK(*std::min_element(high.begin(), high.end()) > kKeys / 64 * 8 / 10);
+  }
+  std::set<uint64_t> distinct;
+  for (size_t size = 0; size <= 20; ++size) distinct.insert(hash_key(std::string(size, '\0')));
+  CHECK(distinct.size() == 21);
+}
 
 TEST_CASE("freshness: never less than what was acknowledged or relayed, whatever the order") {
   size_t replica_reads = 0;
