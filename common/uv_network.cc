@@ -59,7 +59,7 @@ std::string end_of(int fd, int (*which)(int, sockaddr*, socklen_t*)) {
   return text_of(address);
 }
 
-/// What waits to be sent, oldest first. An empty one owns no memory: there are many streams, and few ever queue anything.
+/// What waits to be sent, oldest first. An empty one owns no memory: of many streams few ever queue anything.
 class SliceQueue {
  public:
   bool empty() const { return first_ == slices_.size(); }

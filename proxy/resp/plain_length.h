@@ -1,5 +1,5 @@
-// plain_length.h: the line that nearly every frame begins with, read in a few instructions; for the parsers of this room
-// and the stream's. What is not plain is left to their careful code, which also knows the error texts.
+// plain_length.h: the line that nearly every frame begins with, read in a few instructions; for the parsers here and
+// the stream's. What is not plain is left to their careful code, which also knows the error texts.
 //
 //   line = type 1*10DIGIT CR LF                  ; no sign, no leading zero
 #pragma once

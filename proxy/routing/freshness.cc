@@ -27,12 +27,6 @@ FreshnessTable::FreshnessTable(size_t slots)
   CHECK(slots > 0 && (slots & (slots - 1)) == 0);
 }
 
-std::optional<ReplOffset> FreshnessTable::value_of(uint32_t slot) const {
-  const uint64_t value = slots_[slot].load(std::memory_order_acquire);
-  if ((value & kPending) != 0) return std::nullopt;
-  return ReplOffset{static_cast<int64_t>(value)};
-}
-
 void FreshnessTable::add_mark(uint32_t slot) {
   std::atomic<uint64_t>& word = slots_[slot];
   uint64_t seen = word.load(std::memory_order_relaxed);
@@ -165,13 +159,6 @@ void FreshnessMap::new_history(ReplOffset offset) {
   table_.new_history(offset);
   orphan(std::move(unknown));
   heard_of(table_.epoch());
-}
-
-std::optional<ReplOffset> FreshnessMap::needed(uint64_t hash) const {
-  const auto key = table_.value_of(table_.slot_of(hash));
-  const auto floor = needed_floor();  // after the key
-  if (!key || !floor) return std::nullopt;
-  return std::max(*key, *floor);
 }
 
 std::optional<ReplOffset> FreshnessMap::needed_any() const {

@@ -28,6 +28,7 @@
 //    on before anything is emptied, and a loop whose epoch is behind proves nothing (Target::check_role).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -65,7 +66,11 @@ class FreshnessTable {
   uint32_t slot_of(uint64_t hash) const { return static_cast<uint32_t>(hash & mask_); }
   uint32_t floor() const { return floor_; }
   /// The offset in a slot; nullopt: pending.
-  std::optional<ReplOffset> value_of(uint32_t slot) const;
+  std::optional<ReplOffset> value_of(uint32_t slot) const {
+    const uint64_t value = slots_[slot].load(std::memory_order_acquire);
+    if ((value & kPending) != 0) return std::nullopt;
+    return ReplOffset{static_cast<int64_t>(value)};
+  }
   void add_mark(uint32_t slot);
   /// The last mark leaves the highest offset, at least `role`.
   void drop_mark(uint32_t slot, ReplOffset role);
@@ -147,7 +152,12 @@ class FreshnessMap {
   bool is_current() const { return epoch_ == table_.epoch(); }
 
   /// What a replica must have applied to be read for this key. nullopt: only the primary knows.
-  std::optional<ReplOffset> needed(uint64_t hash) const;
+  std::optional<ReplOffset> needed(uint64_t hash) const {
+    const auto key = table_.value_of(table_.slot_of(hash));
+    const auto floor = needed_floor();  // after the key
+    if (!key || !floor) return std::nullopt;
+    return std::max(*key, *floor);
+  }
   /// needed() or mark() of this hash will be called soon.
   void prefetch(uint64_t hash) const { table_.prefetch(table_.slot_of(hash)); }
   std::optional<ReplOffset> needed_floor() const { return table_.value_of(table_.floor()); }

@@ -69,6 +69,8 @@ class ClientBench:
 
     def run(self):
         self.set_up()
+        # First, as long as no load has left memory behind that the clients would be given.
+        idle = self.measure_idle() if self.options.idle_clients else None
         cells = {load: {} for load in self.options.loads}
         for round_number in range(self.options.rounds):
             for load in self.options.loads:
@@ -79,8 +81,8 @@ class ClientBench:
                     samples.setdefault(contender.name, []).append(
                         self.attempt(contender.name, load, self.measure, contender, load))
         result = {"loads": {load: summarise(samples) for load, samples in cells.items()}}
-        if self.options.idle_clients:
-            result["idle"] = self.measure_idle()
+        if idle:
+            result["idle"] = idle
         result["failures"] = self.failures
         return result
 

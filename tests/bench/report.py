@@ -28,22 +28,17 @@ def client_tables(result):
         yield ""
 
 
-BARS = (  # load, what is compared, where it stands in the cell, the bar, whether it is a ceiling
-    ("get", "proxy CPU / floor", "cpu_of_floor", 1.2, True), ("get", "proxy CPU / best peer", "cpu_of_best_peer", 0.85, True),
-    ("get", "requests/s / direct", "rps_of_direct", 1.0, False),
-    ("set", "proxy CPU / floor", "cpu_of_floor", 1.2, True), ("set", "proxy CPU / best peer", "cpu_of_best_peer", 0.85, True),
-    ("set", "requests/s / direct", "rps_of_direct", 1.0, False),
-    ("get-p16", "proxy CPU / floor", "cpu_of_floor", 1.6, True),
-    ("get-p16", "proxy CPU / best peer", "cpu_of_best_peer", 0.7, True),
-    ("get-p16", "requests/s / direct", "rps_of_direct", 0.8, False),
-    ("set-p16", "proxy CPU / floor", "cpu_of_floor", 1.6, True),
-    ("set-p16", "proxy CPU / best peer", "cpu_of_best_peer", 0.7, True),
-    ("set-p16", "requests/s / direct", "rps_of_direct", 0.8, False),
-    ("get-1", "requests/s / direct", "rps_of_direct", 0.6, False), ("get-1", "p99 / best peer", "p99_of_best_peer", 1.0, True),
-    ("get-16k", "proxy CPU / best peer", "cpu_of_best_peer", 0.95, True),
-    ("get-16k", "requests/s / direct", "rps_of_direct", 0.9, False),
-    ("mix", "fresh / eventual, requests/s", "rps_of_eventual", 0.9, False),
-    ("mix-p16", "fresh / eventual, requests/s", "rps_of_eventual", 0.9, False),
+FLOOR, PEER = ("proxy CPU / floor", "cpu_of_floor"), ("proxy CPU / best peer", "cpu_of_best_peer")
+DIRECT, P99 = ("requests/s / direct", "rps_of_direct"), ("p99 / best peer", "p99_of_best_peer")
+EVENTUAL = ("fresh / eventual, requests/s", "rps_of_eventual")
+BARS = (  # load, what is compared and where it stands in the cell, the bar, whether it is a ceiling
+    ("get", FLOOR, 1.2, True), ("get", PEER, 0.85, True), ("get", DIRECT, 1.0, False),
+    ("set", FLOOR, 1.2, True), ("set", PEER, 0.85, True), ("set", DIRECT, 1.0, False),
+    ("get-p16", FLOOR, 1.6, True), ("get-p16", PEER, 0.7, True), ("get-p16", DIRECT, 0.8, False),
+    ("set-p16", FLOOR, 1.6, True), ("set-p16", PEER, 0.7, True), ("set-p16", DIRECT, 0.8, False),
+    ("get-1", DIRECT, 0.6, False), ("get-1", P99, 1.0, True),
+    ("get-16k", PEER, 0.95, True), ("get-16k", DIRECT, 0.9, False),
+    ("mix", EVENTUAL, 0.9, False), ("mix-p16", EVENTUAL, 0.9, False),
 )
 IDLE_KB_MAX = 2.0
 
@@ -51,20 +46,21 @@ IDLE_KB_MAX = 2.0
 def bars_table(result):
     """What is aimed at, beside what was measured."""
     yield f"  {'':45}{'':30}{'measured':>9}{'bar':>10}"
-    for load, what, field, bar, ceiling in BARS:
+    for load, (what, field), bar, ceiling in BARS:
         figure = result["loads"].get(load, {}).get("sidestream", {}).get(field)
         yield bar_line(LOADS[load][0], what, figure, bar, ceiling)
-    idle = result.get("idle", {})
-    yield bar_line(f"{idle.get('clients', 0):,} idle clients", "KB each", idle.get("sidestream", {}).get("kb_per_client"),
-                   IDLE_KB_MAX, True)
+    idle = result.get("idle", {"clients": 0})
+    figure = idle.get("sidestream", {}).get("kb_per_client")
+    yield bar_line(f"{idle['clients']:,} idle clients", "KB each", figure, IDLE_KB_MAX, True)
     yield ""
 
 
 def bar_line(load, what, figure, bar, ceiling):
+    aim = f"{'≤' if ceiling else '≥'} {bar:g}"
     if figure is None:
-        return f"  {load:45}{what:30}{'-':>9}{('≤ ' if ceiling else '≥ ') + f'{bar:g}':>10}"
+        return f"  {load:45}{what:30}{'-':>9}{aim:>10}"
     reached = figure <= bar if ceiling else figure >= bar
-    return f"  {load:45}{what:30}{figure:9.2f}{('≤ ' if ceiling else '≥ ') + f'{bar:g}':>10}  {'yes' if reached else 'NO'}"
+    return f"  {load:45}{what:30}{figure:9.2f}{aim:>10}  {'yes' if reached else 'NO'}"
 
 
 def replication_tables(result):
