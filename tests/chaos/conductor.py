@@ -171,6 +171,8 @@ class Conductor:
         new = max(stage.replicas, key=lambda node: node.offset())
         new.replicaof(None)
         self.adopt(new, began)
+        # What it has is of another history now: the instance would rightly leave it alone.
+        (old.dir / "dump.rdb").unlink(missing_ok=True)
         old.start().wait_up(RECOVERS_WITHIN)
         stage.wait_whole()
         self.rebase(acked)
