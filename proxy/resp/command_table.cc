@@ -390,8 +390,11 @@ CommandClass effective_class(const CommandEntry& entry, Args args) {
   // Option by option, as the server reads them: a group may be called "block".
   for (size_t i = 1; i < args.size() && !iequals(args[i], "streams"); ++i) {
     if (iequals(args[i], "block")) return CommandClass::blocking;
-    if (iequals(args[i], "count")) i += 1;
-    if (iequals(args[i], "group")) i += 2;
+    if (iequals(args[i], "count")) {
+      i += 1;
+    } else if (iequals(args[i], "group")) {
+      i += 2;
+    }
   }
   return entry.cls;
 }
