@@ -1,4 +1,4 @@
-// core_ring.h: how a core reaches the others, and what it reports to the first.
+// core_ring.h: how a core reaches the others, and what it reports when it is asked.
 //
 // Happy path: a visit goes from core to core, each time in a turn of that core's own loop, and back to the asker.
 // Failure modes: an asker that goes is not found any more when the visit comes back.
@@ -25,7 +25,6 @@ struct CoreReport {
   ClientCounts clients;
   std::vector<TargetCounts> targets;
   std::optional<TargetCounts> primary;
-  friend bool operator==(const CoreReport&, const CoreReport&) = default;
 };
 
 class CoreRing {

@@ -2,7 +2,6 @@
 #include "proxy/routing/core_thread.h"
 
 #include "proxy/routing/cores.h"
-#include "proxy/routing/limits.h"
 
 namespace sidestream::routing {
 
@@ -10,15 +9,11 @@ CoreThread::CoreThread(Cores& cores, Loops& loops, const Config& config, Commons
     : cores_(cores), index_(index), config_(config), thread_(loops.start_thread()) {
   thread_->mailbox().post([this, &commons] {
     core_ = std::make_unique<Core>(thread_->world(), config_, *this, commons, *this, index_);
-    tasks_.add(report_forever());
   });
 }
 
 CoreThread::~CoreThread() {
-  thread_->finish([this] {
-    tasks_.cancel_all();
-    core_.reset();
-  });
+  thread_->finish([this] { core_.reset(); });
 }
 
 // --- on the first loop ---------------------------------------------------------------------------------------------
@@ -78,16 +73,6 @@ void CoreThread::begin_visit(size_t asker, uint64_t visit_id, Visit visit) {
   cores_.post([asker, visit_id, visit = std::move(visit)](Cores& cores) mutable {
     cores.begin_visit(asker, visit_id, std::move(visit));
   });
-}
-
-Task<void> CoreThread::report_forever() {
-  for (;;) {
-    co_await core_->world.clock.sleep(limits::kTickMs);
-    CoreReport now = core_->report();
-    if (now == reported_) continue;
-    reported_ = now;
-    cores_.post([this, now = std::move(now)](Cores&) mutable { report = std::move(now); });
-  }
 }
 
 }  // namespace sidestream::routing

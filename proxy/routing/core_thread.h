@@ -40,7 +40,7 @@ class CoreThread final : public PlaneHost, public CoreRing {
   void set_host_facts(HostFacts facts);
   void answer(uint64_t question, Answer answer);
 
-  CoreReport report;   // its last
+  CoreReport report;   // the last one
 
  private:
   /// One client that waits for an answer of the host; found by id, since it may go before that.
@@ -64,7 +64,6 @@ class CoreThread final : public PlaneHost, public CoreRing {
   void begin_visit(size_t asker, uint64_t visit_id, Visit visit) override;
 
   void hear_answer(uint64_t question, Answer answer);
-  Task<void> report_forever();
 
   Cores& cores_;   // of the first loop: letters to it are all that is sent from here
   const size_t index_;
@@ -73,9 +72,7 @@ class CoreThread final : public PlaneHost, public CoreRing {
   HostFacts facts_;
   std::map<uint64_t, Question*> questions_;
   uint64_t last_question_ = 0;
-  CoreReport reported_;
   std::unique_ptr<Core> core_;
-  TaskSet tasks_;
 
   std::unique_ptr<LoopThread> thread_;
 };

@@ -35,12 +35,11 @@ class Cores final : public CoreRing {
   /// Sees that the other cores know what the host says.
   void share_host_facts();
 
-  /// Sums; of the other cores as they were a moment ago.
+  /// Sums; of the other cores as look_around() found them last. How many are connected is always exact.
   Counters counters() const;
   ClientCounts clients() const;
   std::vector<TargetCounts> target_counts() const;
   std::optional<TargetCounts> primary_counts() const;
-  /// Brings that moment to now.
   Task<void> look_around();
 
   // For the other cores.

@@ -41,14 +41,12 @@ struct Counters {
   uint64_t unknown_outcomes = 0;
   std::array<uint64_t, static_cast<size_t>(Reason::kCount)> by_reason{};
   Counters& operator+=(const Counters& other);
-  friend bool operator==(const Counters&, const Counters&) = default;
 };
 
 struct ClientCounts {
   size_t connected = 0, blocked = 0, pubsub = 0;
   uint64_t accepted = 0, rejected = 0;
   ClientCounts& operator+=(const ClientCounts& other);
-  friend bool operator==(const ClientCounts&, const ClientCounts&) = default;
 };
 
 /// What status pages tell about a server; in the order of set_targets(), the primary apart.
@@ -60,7 +58,6 @@ struct TargetCounts {
   std::string last_error;    // why the last connection failed; empty while all is well
   /// Of the same server, by another core.
   TargetCounts& operator+=(const TargetCounts& other);
-  friend bool operator==(const TargetCounts&, const TargetCounts&) = default;
 };
 
 }  // namespace sidestream::routing

@@ -100,10 +100,12 @@ class FreshnessTable {
   const uint64_t mask_;
   const uint32_t floor_;  // index of the last slot
   std::unique_ptr<std::atomic<uint64_t>[]> slots_;
-  std::atomic<int64_t> relayed_{0};
-  std::atomic<int64_t> role_high_{0};  // the highest ROLE offset of this history
-  std::atomic<int64_t> batches_{0};    // under way
-  std::atomic<uint64_t> epoch_{0};     // which history
+  // Loops that write one of these do not slow down those that read another.
+  static constexpr size_t kCacheLine = 64;
+  alignas(kCacheLine) std::atomic<int64_t> relayed_{0};
+  alignas(kCacheLine) std::atomic<int64_t> role_high_{0};  // the highest ROLE offset of this history
+  alignas(kCacheLine) std::atomic<int64_t> batches_{0};    // under way
+  alignas(kCacheLine) std::atomic<uint64_t> epoch_{0};     // which history
 };
 
 /// One loop's part: its pool of batches, and the batches whose connection broke.

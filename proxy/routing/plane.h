@@ -94,7 +94,7 @@ class Plane {
 
   /// Closes all clients after their pending replies; with `face`, only those.
   void close_all(std::optional<Face> face = std::nullopt);
-  /// Has the counts below say what is now: those of other loops are up to limits::kTickMs old.
+  /// Asks the other loops for their counts: what is below tells theirs as they were then.
   Task<void> look_around();
   Counters counters() const;
   ClientCounts clients() const;

@@ -151,6 +151,8 @@ def test_what_the_instance_answers_reaches_every_loop(front):
         assert b"policy primary" in client("SIDESTREAM", "EXPLAIN", "GET", "k")
         assert client("MULTI") == "OK" and client("CONFIG", "GET", "timeout") == "QUEUED"
         assert client("EXEC") == [[b"timeout", b"500"]]
+        assert client("MULTI") == "OK" and client("CLIENT", "LIST") == "QUEUED"
+        assert len(client("EXEC")[0].splitlines()) >= LOOPS
         assert client.raw("PSYNC", "?", "x").startswith(b"-ERR")
         hello = client("HELLO")
         assert dict(zip(hello[::2], hello[1::2]))[b"role"] == b"master"
