@@ -29,7 +29,7 @@ size_t Backlog::memory_bytes() const {
 
 void Backlog::restart(ReplOffset offset) {
   pieces_.clear();
-  first_byte_ = end_ = offset.next_byte();
+  first_byte_ = end_ = oldest_ = offset.next_byte();
 }
 
 void Backlog::resize(int64_t size) {
@@ -75,7 +75,7 @@ void Backlog::append(std::string_view bytes) {
 }
 
 Slice Backlog::slice(int64_t from, size_t most) const {
-  CHECK(from >= first_byte_ && from < end_);
+  CHECK(from >= oldest() && from < end_);
   auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), from,
                                 [](int64_t byte, const Piece& candidate) { return byte < candidate.first; });
   --piece;
@@ -85,8 +85,9 @@ Slice Backlog::slice(int64_t from, size_t most) const {
 
 void Backlog::trim() {
   first_byte_ = std::max(first_byte_, end_ - size_);
+  oldest_ = std::max(oldest_, std::min(first_byte_, std::max(wanted_, end_ - size_ - kKeptBytesMax)));
   // The last piece stays: its room may be handed out.
-  while (pieces_.size() > 1 && pieces_.front().end() <= first_byte_) pieces_.pop_front();
+  while (pieces_.size() > 1 && pieces_.front().end() <= oldest_) pieces_.pop_front();
 }
 
 }  // namespace sidestream::replication

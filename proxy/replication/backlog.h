@@ -4,10 +4,12 @@
 //             first_byte ^ (logical trim)       end ^  write_space
 //
 // The upstream reads straight into the last block; readers take slices that keep their block alive, so trimming never
-// waits for anybody. What INFO calls histlen never exceeds the size, to the byte. Failure modes: a reader that wants a
-// byte before first_byte has lost it and must be closed; nothing else can fail.
+// waits for anybody. What INFO calls histlen never exceeds the size, to the byte; a burst that readers have not caught
+// up with yet is kept beyond it, up to a bound (keep_for()). Failure modes: a reader that wants a byte before oldest()
+// has lost it; nothing else can fail.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -21,10 +23,14 @@ namespace sidestream::replication {
 
 class Backlog {
  public:
+  /// Beyond the size, for readers who are a little behind.
+  static constexpr int64_t kKeptBytesMax = 8 << 20;
   /// `size` bytes of history are kept.
   explicit Backlog(int64_t size) : size_(size) {}
 
   int64_t first_byte() const { return first_byte_; }
+  /// The first byte that slice() can give: first_byte() or before it.
+  int64_t oldest() const { return pieces_.empty() ? first_byte_ : std::min(oldest_, first_byte_); }
   /// The next byte that will be appended: offset plus one.
   int64_t end() const { return end_; }
   BacklogRange range() const { return {first_byte_, end_ - first_byte_}; }
@@ -34,6 +40,8 @@ class Backlog {
 
   /// Forgets everything; the next byte is the one behind `offset`.
   void restart(ReplOffset offset);
+  /// Somebody still wants the bytes from `byte` on; at most kKeptBytesMax beyond the size are kept for him.
+  void keep_for(int64_t byte) { wanted_ = byte; }
   /// Takes effect at once, keeps what fits.
   void resize(int64_t size);
   /// Drops what is behind `offset`, which must be at first_byte - 1 or later. The bytes' memory is not used again,
@@ -46,7 +54,7 @@ class Backlog {
   void commit(size_t n);
   void append(std::string_view bytes);
 
-  /// Bytes from `from` (first_byte <= from < end) to the end of their block, at most `most`.
+  /// Bytes from `from` (oldest <= from < end) to the end of their block, at most `most`.
   Slice slice(int64_t from, size_t most) const;
 
  private:
@@ -64,6 +72,8 @@ class Backlog {
   int64_t size_;
   int64_t first_byte_ = 1;
   int64_t end_ = 1;
+  int64_t oldest_ = 1;
+  int64_t wanted_ = INT64_MAX;
 };
 
 }  // namespace sidestream::replication

@@ -151,14 +151,14 @@ Task<Result<DownstreamLink::Answer>> DownstreamLink::decide() {
 
 std::optional<DownstreamLink::Answer> DownstreamLink::try_decide() {
   if (!stream_.in_sync()) return std::nullopt;
-  const auto continuation = can_continue(request_, stream_.history(), stream_.backlog().range());
+  const auto continuation = can_continue(request_, stream_.history(), stream_.held());
   if (continuation == Continuation::yes) return Answer::partial;
   if (continuation == Continuation::ahead && should_hold()) return std::nullopt;
   const bool asks_for_history = request_.psync && request_.replid != "?";
   if (continuation == Continuation::no && asks_for_history && should_hold()) return std::nullopt;
   if (asks_for_history && !std::exchange(refusal_counted_, true)) owner_.downstream_refused(*this);
   if (hello_.rdb_filter) {
-    const bool held = stream_.safe_boundary().next_byte() >= stream_.backlog().first_byte();
+    const bool held = stream_.safe_boundary().next_byte() >= stream_.first_byte();
     return held ? std::optional(Answer::empty) : std::nullopt;
   }
   wants_snapshot_ = true;
@@ -232,7 +232,7 @@ Task<Result<void>> DownstreamLink::send_snapshot(OpenFile file) {
 Task<Result<void>> DownstreamLink::send_file(std::shared_ptr<Snapshot> snapshot, std::unique_ptr<File> file) {
   for (;;) {
     if (snapshot->failed()) co_return Error{Errc::closed, "its snapshot failed: " + snapshot->failure().detail};
-    if (cursor_ < stream_.backlog().first_byte() && !hello_.rdb_only) {
+    if (cursor_ < stream_.first_byte() && !hello_.rdb_only) {
       co_return Error{Errc::over_limit, "the backlog moved on during the snapshot; repl-backlog-size is too small"};
     }
     const int64_t available = snapshot->received() - sent_;
@@ -275,13 +275,16 @@ Task<Result<void>> DownstreamLink::feed() {
     if (stop_at_ && state_ == State::online && cursor_ >= stop_at_->next_byte()) {
       co_return Error{Errc::closed, "the history goes on under another id; it will continue there"};
     }
-    if (cursor_ < stream_.backlog().first_byte()) {
+    if (!stream_.has(cursor_)) {
       co_return Error{Errc::over_limit, "it is " + human_bytes(stream_.backlog().end() - cursor_) +
-                                            " behind, the backlog holds " + human_bytes(stream_.backlog().size())};
+                                            " behind, the backlog holds " + human_bytes(stream_.held().histlen)};
     }
     if (connection_->unsent() >= kUnsentMax) {
       auto drained = co_await connection_->drained(kUnsentMax / 2);
       CO_RETURN_IF_ERROR(drained);
+    } else if (cursor_ < std::min(end, stream_.backlog().oldest())) {
+      auto fed = co_await feed_old(end);
+      CO_RETURN_IF_ERROR(fed);
     } else if (cursor_ < end) {
       const Slice slice = stream_.backlog().slice(cursor_, static_cast<size_t>(end - cursor_));
       cursor_ += static_cast<int64_t>(slice.bytes.size());
@@ -291,6 +294,18 @@ Task<Result<void>> DownstreamLink::feed() {
       co_await Gathered();
     }
   }
+}
+
+/// The next bytes before `end`, from disk.
+Task<Result<void>> DownstreamLink::feed_old(int64_t end) {
+  const uint64_t turns = stream_.turns();
+  const auto most = static_cast<size_t>(end - cursor_);
+  auto slice = co_await stream_.read_old(cursor_, most);
+  CO_RETURN_IF_ERROR(slice);
+  if (turns != stream_.turns()) co_return Result<void>();  // it is decided anew what this replica may get
+  cursor_ += static_cast<int64_t>(slice.value().bytes.size());
+  connection_->write(slice.value());
+  co_return Result<void>();
 }
 
 Task<Result<void>> drain_stream(ByteStream& stream, size_t below) {

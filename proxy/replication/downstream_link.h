@@ -79,6 +79,8 @@ class DownstreamLink {
   bool ended() const { return ended_; }
   const ReplicaHello& hello() const { return hello_; }
   int64_t asked_at_us() const { return asked_at_us_; }
+  /// The next byte of the stream that it is to be sent; INT64_MAX: none is promised yet.
+  int64_t wanted() const { return ended_ || cursor_ == 0 || hello_.rdb_only ? INT64_MAX : cursor_; }
   /// Only a snapshot helps it, and it has none yet.
   bool waits_for_snapshot() const { return wants_snapshot_ && !answered_ && !ended_; }
   /// The snapshot it is being sent.
@@ -106,6 +108,7 @@ class DownstreamLink {
   void end_payload();
   Task<void> first_ack();
   Task<Result<void>> feed();
+  Task<Result<void>> feed_old(int64_t end);
   Task<Result<void>> drain(size_t below);
   Task<void> listen(std::string leftover);
   Result<void> take_command(std::span<const std::string_view> args);

@@ -24,14 +24,21 @@ Relay::Relay(World& world, const Config& config, RelayObserver& observer, std::s
       observer_(observer),
       run_id_(std::move(run_id)),
       spool_(world, config.dir),
-      stream_(config.repl_backlog_size, *this),
+      stream_(world, config, *this),
       reaper_(*this) {
   tasks_.add(tick());
 }
 
 Relay::~Relay() = default;
 
-Task<Result<void>> Relay::start() { co_return co_await spool_.prepare(); }
+Task<Result<void>> Relay::start() {
+  auto prepared = co_await spool_.prepare();
+  CO_RETURN_IF_ERROR(prepared);
+  auto restored = co_await stream_.restore();
+  CO_RETURN_IF_ERROR(restored);
+  if (stream_.begun()) upstream_moved();
+  co_return Result<void>();
+}
 
 void Relay::follow(Address upstream, Credentials credentials) {
   UpstreamLink::Owner& owner = *this;
@@ -56,7 +63,7 @@ void Relay::set_snapshot_sources(std::vector<Address> sources) { snapshot_source
 
 void Relay::set_announce(int listening_port, std::string ip) { announcement_ = {listening_port, std::move(ip)}; }
 
-void Relay::resize_backlog() { stream_.resize_backlog(config_.repl_backlog_size); }
+void Relay::resize_backlog() { stream_.resize_backlog(); }
 
 void Relay::adopt(std::unique_ptr<ByteStream> stream, ReplicaHello hello, SyncRequest request, std::string leftover) {
   const uint64_t id = ++last_link_id_;
@@ -100,7 +107,7 @@ void Relay::cut_to_safe_boundary() {
 }
 
 BacklogRange Relay::info_backlog_range() const {
-  const int64_t first_byte = stream_.backlog().first_byte();
+  const int64_t first_byte = stream_.first_byte();
   return {first_byte, std::max<int64_t>(stream_.safe_boundary().next_byte() - first_byte, 0)};
 }
 
@@ -198,9 +205,8 @@ bool Relay::is_usable(const Snapshot& snapshot, const DownstreamLink& link) cons
   if (link.hello().rdb_only) return snapshot.asked_at_us >= link.asked_at_us();
   // One at the old end of a full backlog would be outrun by the stream while it is sent: the replica would come back
   // for ever.
-  const Backlog& backlog = stream_.backlog();
-  const bool is_outrun = backlog.end() - snapshot.offset().next_byte() > backlog.size() / 4 * 3;
-  return snapshot.offset().next_byte() >= backlog.first_byte() && (link.snapshot() == &snapshot || !is_outrun);
+  const bool is_outrun = stream_.offset() - snapshot.offset() > stream_.capacity() / 4 * 3;
+  return snapshot.offset().next_byte() >= stream_.first_byte() && (link.snapshot() == &snapshot || !is_outrun);
 }
 
 int64_t Relay::transfers() const {
@@ -253,12 +259,18 @@ void Relay::stream_getack(ReplOffset offset) {
   if (upstream_ != nullptr) upstream_->acknowledge_at(offset);
 }
 
+int64_t Relay::stream_wanted() const {
+  int64_t wanted = INT64_MAX;
+  for (const auto& [id, link] : links_) wanted = std::min(wanted, link->wanted());
+  return wanted;
+}
+
 // --- snapshots ---
 
 Result<void> Relay::snapshot_offered(const ReplId& replid, ReplOffset offset) {
   if (!stream_.history().contains(replid, offset))
     return Error{Errc::refused, "it has another history, " + replid.text()};
-  if (offset.next_byte() < stream_.backlog().first_byte()) {
+  if (offset.next_byte() < stream_.first_byte()) {
     return Error{Errc::refused, "it is at offset " + std::to_string(offset.value) + ", before our backlog"};
   }
   if (offset < wanted_offset_) {

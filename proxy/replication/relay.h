@@ -76,7 +76,8 @@ class Relay : private UpstreamLink::Owner,
   Relay(World& world, const Config& config, RelayObserver& observer, std::string run_id);
   ~Relay() override;
 
-  /// Creates the spool directory, removes what earlier runs left. Before the first follow(). Errc::io.
+  /// Creates the directories; goes on with the history that an earlier run left on disk, if there is one. Before the
+  /// first follow(). Errc::io.
   Task<Result<void>> start();
 
   /// (Re)targets. The current link is dropped, the history is kept and offered to the new upstream.
@@ -116,10 +117,13 @@ class Relay : private UpstreamLink::Owner,
   /// replica prints the same; an instance that follows us counts on it.)
   ReplOffset safe_boundary() const { return stream_.safe_boundary(); }
   /// What replicas are served from, to the last byte.
-  BacklogRange backlog_range() const { return stream_.backlog().range(); }
+  BacklogRange backlog_range() const { return stream_.held(); }
   /// What INFO prints: up to safe_boundary(), so that it fits master_repl_offset.
   BacklogRange info_backlog_range() const;
   size_t backlog_memory_bytes() const { return stream_.backlog().memory_bytes(); }
+  int64_t backlog_disk_bytes() const { return stream_.disk().bytes(); }
+  /// Why the history does not get to disk; empty: it does, or shall not.
+  const std::string& backlog_disk_trouble() const { return stream_.disk().trouble(); }
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
   const RelayCounters& counters() const { return counters_; }
@@ -146,6 +150,7 @@ class Relay : private UpstreamLink::Owner,
   // Stream::Listener
   void stream_command(const StreamScanner::Command& command) override;
   void stream_getack(ReplOffset offset) override;
+  int64_t stream_wanted() const override;
   // SnapshotTaker
   Result<void> snapshot_offered(const ReplId& replid, ReplOffset offset) override;
   void snapshot_arriving(std::shared_ptr<Snapshot> snapshot) override;
@@ -179,7 +184,7 @@ class Relay : private UpstreamLink::Owner,
   std::shared_ptr<Snapshot> snapshot_;  // the latest, arriving or complete
   std::vector<Address> snapshot_sources_;
   bool fetching_ = false;
-  std::string fetch_error_;  // logged last
+  std::string fetch_error_;       // logged last
   ReplOffset wanted_offset_{-1};  // a snapshot from before it is not taken
   std::map<uint64_t, std::unique_ptr<DownstreamLink>> links_;
   uint64_t last_link_id_ = 0;

@@ -1,10 +1,13 @@
 // stream.h: the history we hold: its ids, its last bytes, and where its commands end. The upstream link writes it,
 // replica links read it.
 //
-// Happy path: begin() once per history; write_space() and received() for each read; `changed` wakes the readers.
-// Failure modes: broken bytes are Errc::protocol and do not become visible; what went before them stays.
+// Happy path: restore() what an earlier run left on disk; begin() once per history; write_space() and received() for
+// each read; `changed` wakes the readers, who find the newest bytes in memory (backlog()) and older ones on disk
+// (read_old()). Failure modes: broken bytes are Errc::protocol and do not become visible; what went before them stays.
+// What the disk does wrong shortens the history (segment_log.h), nothing else.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -12,6 +15,7 @@
 #include "common/signal.h"
 #include "proxy/replication/backlog.h"
 #include "proxy/replication/history.h"
+#include "proxy/replication/segment_log.h"
 #include "proxy/replication/stream_scanner.h"
 
 namespace sidestream::replication {
@@ -25,9 +29,16 @@ class Stream : private StreamScanner::Visitor {
     virtual void stream_command(const StreamScanner::Command& command) = 0;
     /// The upstream asks for an ACK; `offset` is the right answer: the stream up to the question.
     virtual void stream_getack(ReplOffset offset) = 0;
+    /// The first byte that a live reader has not taken yet; INT64_MAX: there is none.
+    virtual int64_t stream_wanted() const = 0;
   };
 
-  Stream(int64_t backlog_bytes, Listener& listener) : listener_(listener), backlog_(backlog_bytes) {}
+  /// All outlive the stream.
+  Stream(World& world, const Config& config, Listener& listener)
+      : config_(config), listener_(listener), backlog_(config.repl_backlog_size), disk_(world, config, backlog_) {}
+
+  /// Before anything else. Nobody is told of the commands that are found. Errc::io: the directory cannot be used.
+  Task<Result<void>> restore();
 
   /// A new history; the next byte is the one behind `offset`. Commands are known from `in_sync_from` on: a backlog that
   /// we are given may begin in the middle of one.
@@ -36,7 +47,10 @@ class Stream : private StreamScanner::Visitor {
   void shift(ReplId new_id);
   /// Drops what is behind `offset`, where a command ends outside a transaction.
   void truncate_to(ReplOffset offset);
-  void resize_backlog(int64_t bytes) { backlog_.resize(bytes); }
+  /// After a change of repl-backlog-size.
+  void resize_backlog() { backlog_.resize(config_.repl_backlog_size); }
+  /// Nobody needs the past that is on disk.
+  void drop_past() { disk_.drop_past(); }
 
   std::span<char> write_space() { return backlog_.write_space(); }
   /// `n` bytes were read into write_space(). Errc::protocol: only the bytes before the broken command were taken.
@@ -49,7 +63,21 @@ class Stream : private StreamScanner::Visitor {
   /// What was written before this offset was not looked at, only kept.
   ReplOffset in_sync_from() const { return in_sync_from_; }
   const History& history() const { return history_; }
+  /// The bytes in memory.
   const Backlog& backlog() const { return backlog_; }
+  /// All bytes at hand, in memory and on disk.
+  BacklogRange held() const;
+  int64_t first_byte() const { return held().first_byte; }
+  /// Whether a reader can get this byte, or will be able to.
+  bool has(int64_t byte) const { return byte >= first_byte() || byte >= backlog_.oldest(); }
+  /// How many bytes may be held.
+  int64_t capacity() const { return std::max(config_.repl_backlog_size, config_.repl_backlog_disk_size); }
+  /// At most `most` bytes from `from`, which memory has no longer (has(from), from < backlog().oldest()).
+  /// An Error: they are lost. What was read is not to be used when turns() changed meanwhile.
+  Task<Result<Slice>> read_old(int64_t from, size_t most) { return disk_.read(from, most); }
+  /// How often bytes became void or ids changed.
+  uint64_t turns() const { return turns_; }
+  const SegmentLog& disk() const { return disk_; }
   /// Last byte received.
   ReplOffset offset() const { return ReplOffset::before(backlog_.end()); }
   ReplOffset safe_boundary() const { return scanner_.safe_boundary(); }
@@ -59,10 +87,14 @@ class Stream : private StreamScanner::Visitor {
 
  private:
   void command(const StreamScanner::Command& command) override;
+  Task<Result<void>> rescan(ReplOffset from);
 
+  const Config& config_;
   Listener& listener_;
   History history_;
   Backlog backlog_;
+  SegmentLog disk_;
+  uint64_t turns_ = 0;
   StreamScanner scanner_;
   ReplOffset in_sync_from_;
 };

@@ -148,7 +148,7 @@ Result<void> UpstreamLink::refuse_loop(const NodeConnection& server, const Upstr
 
 std::optional<Holdings> UpstreamLink::holdings() const {
   if (!stream_.begun()) return std::nullopt;
-  return Holdings{stream_.history(), stream_.backlog().range(), stream_.offset(), stream_.safe_boundary(), unusable_};
+  return Holdings{stream_.history(), stream_.held(), stream_.offset(), stream_.safe_boundary(), unusable_};
 }
 
 Result<void> UpstreamLink::go_on(const AttachPlan& plan, const PsyncReply& reply,

@@ -27,6 +27,20 @@ CHECK_FAILED = "Aborted"
 
 # name, file, text, what replaces it, scenario, words of the failure
 BUGS = [
+    # The history on disk.
+    ("a cut does not reach the disk", REPL + "stream.cc", "disk_.cut(offset);", "disk_.grew(offset);",
+     "relay", "do not exist|is wrong|claims offset|not converged|" + CHECK_FAILED),
+    ("a new id does not reach the disk", REPL + "stream.cc", "disk_.rename(history_);", "",
+     "relay", "needless full resync|claims offset|leads over"),
+    ("checksums are not looked at", REPL + "segment.cc",
+     'if (frame_checksum(frame) != header.value().crc) return damaged("a frame\'s checksum");', "",
+     "relay", "do not exist|is wrong|claims offset|broken"),
+    ("a segment may continue what was not synced", REPL + "segment_log.cc",
+     "auto synced = co_await before->sync();", "Result<void> synced;",
+     "relay", "do not exist|is wrong|not converged|lost"),
+    ("bytes read before the history turned are passed on", REPL + "downstream_link.cc",
+     "if (turns != stream_.turns()) co_return Result<void>();", "",
+     "relay", "do not exist|is wrong|" + CHECK_FAILED),
     # The relay.
     ("a byte that is gone may be continued", REPL + "history.cc",
      "if (request.next_byte < held.first_byte) return Continuation::no;",
@@ -57,7 +71,7 @@ BUGS = [
      'if (cursor_ > end.next_byte()) close(', "if (cursor_ > end.next_byte() + (1 << 20)) close(",
      "relay", "do not exist|is wrong|not converged|" + CHECK_FAILED),
     ("snapshot older than the backlog", REPL + "relay.cc",
-     "return snapshot.offset().next_byte() >= backlog.first_byte() && (link.snapshot() == &snapshot || !is_outrun);",
+     "return snapshot.offset().next_byte() >= stream_.first_byte() && (link.snapshot() == &snapshot || !is_outrun);",
      "return link.snapshot() == &snapshot || !is_outrun || true;",
      "relay", "not converged|" + CHECK_FAILED),
     ("upstream asked for one byte again", REPL + "attach_plan.cc",

@@ -183,8 +183,14 @@ void RelayFront::inspect() {
   }
   if (relay_->safe_boundary() > relay_->offset()) world_.fail("relay " + host_ + ": boundary beyond its offset");
   // Reads go straight into blocks: one is being filled, one is being left behind.
-  const auto bound = config_.repl_backlog_size + 3 * std::max<int64_t>(largest_ / 8, 16 * 1024);
-  if (range.histlen > config_.repl_backlog_size || static_cast<int64_t>(relay_->backlog_memory_bytes()) > bound) {
+  const auto bound =
+      config_.repl_backlog_size + replication::Backlog::kKeptBytesMax + 3 * std::max<int64_t>(largest_ / 8, 16 * 1024);
+  const int64_t disk = config_.repl_backlog_disk_size;
+  if (relay_->backlog_disk_bytes() > disk + std::max<int64_t>(disk / 16, 16 * 1024) + (int64_t{256} << 10)) {
+    world_.fail(fmt::format("relay {}: {} bytes on disk", host_, relay_->backlog_disk_bytes()));
+  }
+  if (range.histlen > disk + config_.repl_backlog_size + (disk > 0 ? 2 << 20 : 0) ||
+      static_cast<int64_t>(relay_->backlog_memory_bytes()) > bound) {
     world_.fail(fmt::format("relay {}: backlog of {} bytes in {} bytes of memory", host_, range.histlen,
                             relay_->backlog_memory_bytes()));
   }

@@ -103,6 +103,7 @@ class Group {
     config.replicaof = upstream;
     config.masterauth = config.requirepass = password_;
     config.repl_backlog_size = int64_t{1} << world_.dice().between(12, 20);
+    if (world_.dice().chance(400)) config.repl_backlog_disk_size = int64_t{1} << world_.dice().between(14, 20);
     config.wipe_guard = "pass";
     if (instances_.empty() && world_.dice().chance(300)) {
       reads_ = std::array{ReadPolicy::bounded, ReadPolicy::eventual, ReadPolicy::primary}[world_.dice().below(3)];

@@ -10,7 +10,7 @@ namespace sidestream::sim {
 
 class SimFile final : public File {
  public:
-  SimFile(SimFiles& disk, std::string path, std::shared_ptr<std::string> bytes)
+  SimFile(SimFiles& disk, std::string path, std::shared_ptr<SimFiles::Bytes> bytes)
       : disk_(disk), path_(std::move(path)), bytes_(std::move(bytes)) {
     ++disk_.open_;
   }
@@ -21,12 +21,13 @@ class SimFile final : public File {
     auto possible = co_await disk_.operate(std::move(what));
     CO_RETURN_IF_ERROR(possible);
     const uint64_t end = offset + bytes.size();
-    if (end > bytes_->size()) {
-      auto room = disk_.grow(end - bytes_->size());
+    std::string& now = bytes_->now;
+    if (end > now.size()) {
+      auto room = disk_.grow(end - now.size());
       CO_RETURN_IF_ERROR(room);
-      bytes_->resize(end);
+      now.resize(end);
     }
-    std::memcpy(bytes_->data() + offset, bytes.data(), bytes.size());
+    std::memcpy(now.data() + offset, bytes.data(), bytes.size());
     co_return Result<void>();
   }
 
@@ -34,21 +35,26 @@ class SimFile final : public File {
     std::string what = "read " + path_;
     auto possible = co_await disk_.operate(std::move(what));
     CO_RETURN_IF_ERROR(possible);
-    if (offset >= bytes_->size()) co_return size_t{0};
-    const size_t n = std::min<size_t>(into.size(), bytes_->size() - offset);
-    std::memcpy(into.data(), bytes_->data() + offset, n);
+    const std::string& now = bytes_->now;
+    if (offset >= now.size()) co_return size_t{0};
+    const size_t n = std::min<size_t>(into.size(), now.size() - offset);
+    std::memcpy(into.data(), now.data() + offset, n);
     co_return n;
   }
 
   Task<Result<void>> sync() override {
     std::string what = "sync " + path_;
-    co_return co_await disk_.operate(std::move(what));
+    std::string written = bytes_->now;  // what comes while it syncs may be lost
+    auto possible = co_await disk_.operate(std::move(what));
+    CO_RETURN_IF_ERROR(possible);
+    bytes_->synced = std::move(written);
+    co_return Result<void>();
   }
 
  private:
   SimFiles& disk_;
   std::string path_;
-  std::shared_ptr<std::string> bytes_;
+  std::shared_ptr<SimFiles::Bytes> bytes_;
 };
 
 Task<Result<void>> SimFiles::operate(std::string what) {
@@ -72,13 +78,29 @@ Result<void> SimFiles::grow(uint64_t bytes) const {
 
 uint64_t SimFiles::used() const {
   uint64_t sum = 0;
-  for (const auto& [path, bytes] : files_) sum += bytes->size();
+  for (const auto& [path, bytes] : files_) sum += bytes->now.size();
   return sum;
+}
+
+void SimFiles::lose_power() {
+  for (auto& [path, bytes] : files_) {
+    std::string& now = bytes->now;
+    const size_t common = static_cast<size_t>(
+        std::mismatch(now.begin(), now.end(), bytes->synced.begin(), bytes->synced.end()).first - now.begin());
+    if (common == now.size()) continue;
+    const size_t kept = common + world_.dice().below(now.size() - common + 1);
+    world_.trace("disk: {} loses {} of {} bytes", path, now.size() - kept, now.size());
+    if (world_.dice().chance(300)) {
+      std::fill(now.begin() + static_cast<std::ptrdiff_t>(kept), now.end(), '\0');
+    } else {
+      now.resize(kept);
+    }
+  }
 }
 
 std::string* SimFiles::find(const std::string& path) {
   auto found = files_.find(path);
-  return found == files_.end() ? nullptr : found->second.get();
+  return found == files_.end() ? nullptr : &found->second->now;
 }
 
 std::vector<std::string> SimFiles::paths() const {
@@ -95,9 +117,9 @@ Task<Result<std::unique_ptr<File>>> SimFiles::open(std::string path, Mode mode) 
   if (mode == Mode::read) {
     if (found == files_.end()) co_return Error{Errc::io, path + ": no such file or directory"};
   } else if (found == files_.end()) {
-    found = files_.emplace(path, std::make_shared<std::string>()).first;
+    found = files_.emplace(path, std::make_shared<Bytes>()).first;
   } else {
-    found->second->clear();
+    found->second = std::make_shared<Bytes>();
   }
   std::unique_ptr<File> file = std::make_unique<SimFile>(*this, path, found->second);
   co_return std::move(file);

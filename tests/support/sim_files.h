@@ -1,6 +1,7 @@
 // sim_files.h: a disk in memory. Files keep their bytes while anybody has them open, also when removed.
 //
-// Failure modes, on demand: a full disk (`capacity`), operations that fail (`fail_next`, Weather::disk_error).
+// Failure modes, on demand: a full disk (`capacity`), operations that fail (`fail_next`, Weather::disk_error), a loss
+// of power.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,8 @@ class SimFiles final : public Files {
   int removals_failed = 0;         ///< a file that could not be removed may stay
   size_t open_count() const { return open_; }
   uint64_t used() const;
+  /// The machine loses its power: of what was not synced, any beginning stays, or a page of zeros in its place.
+  void lose_power();
   /// The bytes of a file, or nullptr. For tests that look at the disk or spoil it.
   std::string* find(const std::string& path);
   std::vector<std::string> paths() const;
@@ -40,7 +43,11 @@ class SimFiles final : public Files {
   Result<void> grow(uint64_t bytes) const;
 
   SimWorld& world_;
-  std::map<std::string, std::shared_ptr<std::string>> files_;
+  struct Bytes {
+    std::string now;
+    std::string synced;
+  };
+  std::map<std::string, std::shared_ptr<Bytes>> files_;
   std::set<std::string> directories_;
   size_t open_ = 0;
 };

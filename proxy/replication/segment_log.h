@@ -1,0 +1,125 @@
+// segment_log.h: the second tier of the backlog: what no longer fits into memory, in segment files (segment.h) under
+// `dir`/backlog, up to repl-backlog-disk-size. It also outlives the process: at start the newest chain of segments is
+// the history we go on with.
+//
+// Happy path: load() once; then one coroutine copies what the memory tier gets into the newest segment, a frame at a
+// time, syncs it once a second, begins another segment when it is full, and drops the oldest ones beyond the size.
+// Readers ask for bytes by number. The stream is never kept waiting: who is slow here is the disk alone.
+// Failure modes: the disk is full or broken: the tier keeps what it has, says so (trouble()), and tries again; when the
+// memory tier has moved on by then, the disk's history begins anew. A damaged segment costs itself and what is older:
+// readers there get an Error. A crash at any moment leaves a chain whose last whole frame is the end.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/signal.h"
+#include "common/world.h"
+#include "config/config.h"
+#include "proxy/replication/backlog.h"
+#include "proxy/replication/segment.h"
+
+namespace sidestream::replication {
+
+class SegmentLog {
+ public:
+  /// All outlive the log. `memory` is the first tier; its bytes are copied.
+  SegmentLog(World& world, const Config& config, const Backlog& memory);
+
+  /// What an earlier run left: bytes first_byte ... offset of `history`. `boundary` as in SegmentHeader.
+  struct Found {
+    History history;
+    int64_t first_byte = 1;
+    ReplOffset offset;
+    ReplOffset boundary;
+  };
+  /// Before anything else. Nothing found, or the tier is off: nullopt. Errc::io: the directory cannot be used.
+  Task<Result<std::optional<Found>>> load();
+
+  /// Another history, behind `offset`: nothing on disk is of use any more.
+  void begin(const History& history, ReplOffset offset, ReplOffset boundary);
+  /// The history goes on under these ids.
+  void rename(const History& history);
+  /// What is behind `offset` is no longer part of the history; a command ends there.
+  void cut(ReplOffset offset);
+  /// The memory tier got more; commands are known to end at `boundary`.
+  void grew(ReplOffset boundary);
+  /// Nobody needs the past: all but the newest segment go.
+  void drop_past();
+
+  /// The bytes at hand: first_byte ... end - 1.
+  int64_t first_byte() const { return segments_.empty() ? end_ : segments_.front()->first; }
+  int64_t end() const { return end_; }
+  /// What memory gets is on its way to the disk.
+  bool works() const { return enabled() && trouble_.empty(); }
+  /// Size of the files.
+  int64_t bytes() const;
+  /// Why the tier does not work, in words; empty: it works, or is off.
+  const std::string& trouble() const { return trouble_; }
+
+  /// At most `most` bytes from `from` (first_byte <= from < end). An Error: they are lost, first_byte() moved.
+  Task<Result<Slice>> read(int64_t from, size_t most);
+
+ private:
+  struct FrameAt {
+    int64_t first;
+    uint64_t at;  // in the file
+  };
+  struct Segment {
+    uint64_t number = 0;
+    int64_t first = 1;
+    uint64_t bytes = 0;  // of the file, as far as it is good
+    bool indexed = false;
+    std::vector<FrameAt> frames;
+  };
+  using SegmentRef = std::shared_ptr<Segment>;
+  using Headers = std::vector<SegmentHeader>;
+
+  Task<Result<Headers>> read_headers();
+  Task<Result<SegmentHeader>> read_header(uint64_t number);
+  Task<Result<int64_t>> scan(SegmentRef segment);
+  Task<void> write_out();
+  Task<void> gather();
+  Task<Result<void>> write_next();
+  Task<Result<void>> open_next();
+  Task<Result<void>> sync_if_due();
+  Task<void> remove(uint64_t number);
+  Task<Result<Slice>> read_frame(SegmentRef segment, int64_t from);
+  void retire(size_t count);
+  void begin_anew_if_outrun();
+  void trim();
+  void report(const Result<void>& outcome);
+  bool enabled() const { return config_.repl_backlog_disk_size > 0; }
+  bool has_work() const { return enabled() && begun_ && (turned_ || memory_.end() > end_); }
+  uint64_t segment_bytes_max() const;
+  size_t index_of(int64_t from) const;
+  int64_t end_of(size_t index) const;
+  std::string path_of(uint64_t number) const { return directory_ + "/" + segment_name(number); }
+
+  World& world_;
+  const Config& config_;
+  const Backlog& memory_;
+  const std::string directory_;
+
+  std::deque<SegmentRef> segments_;  // oldest first; each ends where the next begins
+  std::shared_ptr<File> file_;       // of the newest, while it is written
+  std::vector<uint64_t> retired_;    // to be removed once the next segment stands
+  uint64_t last_number_ = 0;
+  int64_t end_ = 1;  // the next byte to write
+  History history_;
+  ReplOffset boundary_;
+  bool begun_ = false;
+  bool turned_ = false;  // the next byte begins a segment
+  uint64_t turns_ = 0;   // to notice turns during a wait
+  bool unsynced_ = false;
+  int64_t synced_at_us_ = 0;
+  std::string trouble_;
+  Signal work_;
+  TaskSet tasks_;
+};
+
+}  // namespace sidestream::replication
