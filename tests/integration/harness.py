@@ -40,9 +40,13 @@ def server_version(binary):
     return tuple(int(part) for part in next(w[2:] for w in words if w.startswith("v=")).split(".")[:3])
 
 
+PATIENCE = 4  # a machine that runs other things as well; what passes does not wait any longer
+
+
 def wait_for(condition, timeout, what):
-    """Polls until condition() is truthy and returns that value. Errors of a peer that is not up yet count as no."""
-    deadline = time.monotonic() + timeout
+    """Polls until condition() is truthy and returns that value. Errors of a peer that is not up yet count as no.
+    `timeout`: what is more than enough on a quiet machine, in seconds."""
+    deadline = time.monotonic() + timeout * PATIENCE
     while True:
         try:
             last = condition()
@@ -51,7 +55,7 @@ def wait_for(condition, timeout, what):
         except (OSError, ReplyError) as error:
             last = error
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout} s for {what}; last seen: {last!r}")
+            raise AssertionError(f"waited {PATIENCE} x {timeout} s for {what}; last seen: {last!r}")
         time.sleep(0.02)
 
 

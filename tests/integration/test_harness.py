@@ -14,7 +14,7 @@ from resp_client import RespClient, encode, parse, same_reply
 
 
 def test_wait_for_says_what_it_waited_for():
-    with pytest.raises(AssertionError, match="waited 0.05 s for the moon; last seen: 0"):
+    with pytest.raises(AssertionError, match="waited 4 x 0.05 s for the moon; last seen: 0"):
         wait_for(lambda: 0, 0.05, "the moon")
 
 
