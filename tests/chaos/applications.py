@@ -23,6 +23,12 @@ EXPECTED_ERRORS = ("MASTERDOWN", "LOADING", "READONLY", "UNBLOCKED", "EXECABORT"
                    "ERR the connection to the primary broke before the reply: the outcome of this write is unknown")
 
 
+def clock():
+    """As in the logs of the instance."""
+    now = time.time()
+    return time.strftime("%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03}"
+
+
 class Promise:
     """What is known about one key: numbers that only its owner writes, 1, 2, 3 ..."""
     __slots__ = ("issued", "acked", "seen")
@@ -49,7 +55,7 @@ class Ledger:
     def wrong(self, kind, text):
         self.found[kind] += 1
         if len(self.findings) < 50:
-            self.findings.append(f"{kind}: {text}")
+            self.findings.append(f"{clock()} {kind}: {text}")
 
     def took(self, seconds):
         samples = self.latencies if self.disturbed else self.calm_latencies
@@ -205,7 +211,7 @@ class Application:
         floor = max(floor, self.mine.get(key, 0))
         if number < floor:
             self.ledger.wrong("stale", f"k:{key} gave {number}, {floor} was known when it was asked "
-                                       f"(acknowledged {promise.acked}, issued {promise.issued})")
+                                       f"(acknowledged {promise.acked}, issued {promise.issued}), {self.link}")
         promise.seen = max(promise.seen, number)
 
     def judge_mget(self, reply, keys, floors):
@@ -255,6 +261,7 @@ class Application:
         port = self.rng.choice(self.crowd.ports)
         reader, writer = await asyncio.open_connection(HOST, port, limit=1 << 22)
         self.data = bytearray()
+        self.link = "%s:%d to %d" % (*writer.get_extra_info("sockname")[:2], port)
         try:
             if self.number % 4 == 3:
                 writer.write(encode("HELLO", 3))

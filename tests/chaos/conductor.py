@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 
-from applications import number_in
+from applications import clock, number_in
 from fault_proxy import FaultProxy
 from harness import HOST, converged, wait_for
 from resp_client import ReplyError
@@ -73,7 +73,7 @@ class Conductor:
     def __init__(self, stage, ledger, seed, troubles=None):
         self.stage, self.ledger, self.rng = stage, ledger, random.Random(seed)
         self.troubles = troubles or self.TROUBLES
-        self.counts, self.pauses, self.lost = Counter(), [], []
+        self.counts, self.pauses, self.lost, self.timeline = Counter(), [], [], []
 
     def play(self, seconds, promotions=True, rest=0.3):
         """`promotions`: a planned and an unplanned one, again and again if there is time."""
@@ -93,7 +93,11 @@ class Conductor:
 
     def trouble(self, name):
         self.counts[name] += 1
-        getattr(self, name)()
+        began = clock()
+        try:
+            getattr(self, name)()
+        finally:
+            self.timeline.append(f"{began} to {clock()} {name}")
         self.stage.healed()
 
     def some_replica(self):
