@@ -341,6 +341,8 @@ ClientSession::Taken ClientSession::unknown_command(const Entry* container) {
 void ClientSession::tick(int64_t now_ms) {
   const int64_t idle_limit_ms = core_.config.limits.idle_timeout_s * 1000;
   const bool exempt = blocked() || feed_ != nullptr || subscribed();
+  const bool gone = input_ended_ && pause_ == Pause::step && now_ms - active_ms_ > limits::kLastAnswerMs;
+  if (gone) return kill();  // WAIT without a timeout: nobody listens any more
   if (idle_limit_ms > 0 && !exempt && now_ms - active_ms_ > idle_limit_ms) return kill();
   if (replies_.owed() == 0 && replies_.out().empty()) replies_.shrink();
 }

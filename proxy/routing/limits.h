@@ -17,6 +17,7 @@ inline constexpr size_t kQueuedLocalMax = 256;              // own commands in o
 inline constexpr size_t kLargeWindowBytes = 1024 * 1024;    // of a large request on its way, unsent to the server
 inline constexpr size_t kLargeChunkBytes = 256 * 1024;      // read at once while a large request passes
 inline constexpr size_t kLargeArgumentsSeen = 64;           // of a large request, to tell its command and keys
+inline constexpr int64_t kLastAnswerMs = 10'000;            // after the last byte of a client that has closed its side
 inline constexpr int kReservedClients = 32;                 // on the node port, for Sentinel and replicas
 
 // One server.

@@ -7,6 +7,7 @@
 
 #include "proxy/resp/reply.h"
 #include "proxy/resp/writer.h"
+#include "proxy/routing/limits.h"
 #include "proxy/routing/plane.h"
 #include "tests/support/fake_node.h"
 #include "tests/unit/unit_test.h"
@@ -23,6 +24,7 @@ struct PlainHost final : PlaneHost {
     Answer answer;
     answer.becomes_replica = args[0] == "PSYNC";
     if (answer.becomes_replica) co_return answer;
+    if (args[0] == "INFO" && args.size() > 1) co_await clock->sleep(3'600'000);
     if (args[0] == "WAIT") {
       auto fence = co_await plane->fence(caller);
       co_return fence.ok() ? ":" + std::to_string(fence.value().value) + "\r\n" : "-ERR no fence\r\n";
@@ -41,6 +43,7 @@ struct PlainHost final : PlaneHost {
   bool role_is_primary(Face) override { return true; }
   void session_ended(uint64_t) override { ++ended; }
   Plane* plane = nullptr;
+  Clock* clock = nullptr;
   int ended = 0;
 };
 
@@ -98,6 +101,7 @@ struct Scene {
         here(world.at("10.0.0.9")), config(with_loops(seed)), plane(here, config, host),
         listener(here.network.listen(door)) {
     host.plane = &plane;
+    host.clock = &here.clock;
     tasks.add(accept());
     if (started) start();
   }
@@ -465,6 +469,19 @@ TEST_CASE("session: PSYNC hands the stream over with what was read behind it") {
   CHECK(scene.world.run_until([&] { return replica.closed; }, 1000));
   CHECK(replica.heard == "+REPLCONF\r\n+replica REPLCONF ACK 0\r\n\r\n");
   CHECK(scene.plane.clients().connected == 0);
+}
+
+TEST_CASE("session: whoever leaves before a slow answer is not waited for") {
+  for (const uint64_t seed : {1, 2, 3}) {
+    Scene scene(seed);
+    Client& client = scene.client();
+    client.say({"INFO", "slowly"});
+    scene.world.run_for(100);
+    client.finish();
+    scene.world.run_for(limits::kLastAnswerMs / 2);
+    CHECK(scene.plane.clients().connected == 1);
+    CHECK(scene.world.run_until([&] { return scene.plane.clients().connected == 0; }, limits::kLastAnswerMs));
+  }
 }
 
 TEST_CASE("session: nothing is left behind") {
