@@ -202,7 +202,7 @@ RequestParser::Line RequestParser::read_length(std::string_view bytes) const {
   const size_t digits_end = std::min(bytes.size(), at + 18);
   while (at < digits_end && bytes[at] >= '0' && bytes[at] <= '9') line.number = line.number * 10 + (bytes[at++] - '0');
   const bool plain = at < bytes.size() && bytes[at] == '\r' && at > position_ + 1 &&
-                     (bytes[position_ + 1] != '0' || at == position_ + 2);
+                     (bytes[position_ + 1] != '0' || at == position_ + 2) && bytes[position_] != '\r';
   if (!plain) {
     at = bytes.find('\r', position_);
     if (at == std::string_view::npos) {
