@@ -471,19 +471,6 @@ TEST_CASE("session: PSYNC hands the stream over with what was read behind it") {
   CHECK(scene.plane.clients().connected == 0);
 }
 
-TEST_CASE("session: whoever leaves before a slow answer is not waited for") {
-  for (const uint64_t seed : {1, 2, 3}) {
-    Scene scene(seed);
-    Client& client = scene.client();
-    client.say({"INFO", "slowly"});
-    scene.world.run_for(100);
-    client.finish();
-    scene.world.run_for(limits::kLastAnswerMs / 2);
-    CHECK(scene.plane.clients().connected == 1);
-    CHECK(scene.world.run_until([&] { return scene.plane.clients().connected == 0; }, limits::kLastAnswerMs));
-  }
-}
-
 TEST_CASE("session: nothing is left behind") {
   auto world = std::make_unique<Scene>();
   Client& client = world->client();
