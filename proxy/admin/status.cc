@@ -142,6 +142,7 @@ std::string status_json(Group& group) {
         {"histlen", range.histlen},
         {"memory_bytes", relay.backlog_memory_bytes()},
         {"disk_bytes", relay.backlog_disk_bytes()},
+        {"disk_lag_bytes", relay.backlog_disk_lag()},
         {"disk_trouble", relay.backlog_disk_trouble()}}},
       {"upstream", upstream_json(group)},
       {"nodes", nodes},

@@ -18,7 +18,7 @@ constexpr int64_t kSegmentBytesMax = 64 << 20;
 constexpr int64_t kGatherMs = 20;
 constexpr int64_t kGatherBytes = kFrameBytesMax / 2;
 constexpr size_t kWriteBytes = 2 << 20;  // at once, when there is much to write
-constexpr int64_t kSyncUs = 1'000'000;
+constexpr int64_t kSyncMs = 1'000;
 constexpr int64_t kRetryMs = 1'000;
 
 }  // namespace
@@ -57,6 +57,7 @@ Task<Result<std::optional<SegmentLog::Found>>> SegmentLog::load() {
   auto headers = co_await read_headers();
   CO_RETURN_IF_ERROR(headers);
   tasks_.add(write_out());
+  tasks_.add(sync_every_second());
   if (headers.value().empty()) co_return std::optional<Found>();
   for (const SegmentHeader& header : headers.value()) {
     auto segment = std::make_shared<Segment>();
@@ -231,18 +232,8 @@ Task<void> SegmentLog::remove(uint64_t number) {
 
 Task<void> SegmentLog::write_out() {
   for (;;) {
-    if (!has_work()) {
-      co_await work_.wait_for(world_.clock, kSyncUs / 1000);
-    }
-    Result<void> outcome;
-    if (has_work()) {
-      auto written = co_await write_next();
-      outcome = std::move(written);
-    }
-    if (outcome.ok()) {
-      auto synced = co_await sync_if_due();
-      outcome = std::move(synced);
-    }
+    while (!has_work()) co_await work_.wait();
+    auto outcome = co_await write_next();
     report(outcome);
     if (outcome.ok()) continue;
     // What the file holds behind its last good frame is not known any more: go on in another one.
@@ -286,7 +277,7 @@ Task<Result<void>> SegmentLog::write_next() {
   segment->frames.insert(segment->frames.end(), frames.begin(), frames.end());
   segment->bytes += bytes.size();
   end_ = next;
-  unsynced_ = true;
+  if (unsynced_.empty() || unsynced_.back() != file_) unsynced_.push_back(file_);
   trim();
   co_return Result<void>();
 }
@@ -302,13 +293,6 @@ void SegmentLog::begin_anew_if_outrun() {
 
 Task<Result<void>> SegmentLog::open_next() {
   const uint64_t turns = turns_;
-  if (const std::shared_ptr<File> before = std::exchange(file_, nullptr)) {
-    // The next segment must not outlive what it continues.
-    turned_ = true;
-    auto synced = co_await before->sync();
-    CO_RETURN_IF_ERROR(synced);
-    if (turns != turns_) co_return Result<void>();
-  }
   const uint64_t previous = segments_.empty() ? 0 : segments_.back()->number;
   const SegmentHeader header{++last_number_, previous, end_, history_, boundary_};
   const std::string line = encode_segment_header(header);
@@ -328,17 +312,22 @@ Task<Result<void>> SegmentLog::open_next() {
   segments_.push_back(std::move(segment));
   file_ = std::move(file).value();
   turned_ = false;
-  unsynced_ = true;
+  if (unsynced_.empty() || unsynced_.back() != file_) unsynced_.push_back(file_);
   trim();
   co_return Result<void>();
 }
 
-Task<Result<void>> SegmentLog::sync_if_due() {
-  if (!unsynced_ || file_ == nullptr || world_.clock.now_us() - synced_at_us_ < kSyncUs) co_return Result<void>();
-  unsynced_ = false;
-  synced_at_us_ = world_.clock.now_us();
-  const std::shared_ptr<File> file = file_;
-  co_return co_await file->sync();
+/// Beside the writing, which must not wait for it: memory goes on meanwhile.
+Task<void> SegmentLog::sync_every_second() {
+  for (;;) {
+    co_await world_.clock.sleep(kSyncMs);
+    for (const std::shared_ptr<File>& file : std::exchange(unsynced_, {})) {
+      auto synced = co_await file->sync();
+      if (synced.ok()) continue;
+      log_warning(kTag, "{}", synced.error().detail);
+      turned_ = true;  // what the file holds is not known any more: go on in another one
+    }
+  }
 }
 
 void SegmentLog::report(const Result<void>& outcome) {

@@ -3,11 +3,12 @@
 // the history we go on with.
 //
 // Happy path: load() once; then one coroutine copies what the memory tier gets into the newest segment, a frame at a
-// time, syncs it once a second, begins another segment when it is full, and drops the oldest ones beyond the size.
-// Readers ask for bytes by number. The stream is never kept waiting: who is slow here is the disk alone.
+// time, begins another segment when it is full, and drops the oldest ones beyond the size; another one syncs once a
+// second. Readers ask for bytes by number. The stream is never kept waiting: who is slow here is the disk alone.
 // Failure modes: the disk is full or broken: the tier keeps what it has, says so (trouble()), and tries again; when the
 // memory tier has moved on by then, the disk's history begins anew. A damaged segment costs itself and what is older:
-// readers there get an Error. A crash at any moment leaves a chain whose last whole frame is the end.
+// readers there get an Error. A crash at any moment leaves a chain whose last whole frame is the end; a loss of power
+// may leave a hole before it, which is damage like any other.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,8 @@ class SegmentLog {
   bool works() const { return enabled() && trouble_.empty(); }
   /// Size of the files.
   int64_t bytes() const;
+  /// What memory has and the disk has not yet; 0 when the tier is off.
+  int64_t lag() const { return enabled() && begun_ ? memory_.end() - end_ : 0; }
   /// Why the tier does not work, in words; empty: it works, or is off.
   const std::string& trouble() const { return trouble_; }
 
@@ -86,7 +89,7 @@ class SegmentLog {
   Task<void> gather();
   Task<Result<void>> write_next();
   Task<Result<void>> open_next();
-  Task<Result<void>> sync_if_due();
+  Task<void> sync_every_second();
   Task<void> remove(uint64_t number);
   Task<Result<Slice>> read_frame(SegmentRef segment, int64_t from);
   void retire(size_t count);
@@ -115,8 +118,7 @@ class SegmentLog {
   bool begun_ = false;
   bool turned_ = false;  // the next byte begins a segment
   uint64_t turns_ = 0;   // to notice turns during a wait
-  bool unsynced_ = false;
-  int64_t synced_at_us_ = 0;
+  std::vector<std::shared_ptr<File>> unsynced_;
   std::string trouble_;
   Signal work_;
   TaskSet tasks_;

@@ -191,6 +191,10 @@ TEST_CASE("after a restart the history goes on where its last whole frame ended"
       CHECK(found->offset.value <= disk.base + static_cast<int64_t>(disk.model.size()));
       if (!power_loss) CHECK(found->offset.next_byte() >= written);
       std::string there = disk.read(101);
+      if (power_loss && there == "lost") {  // a hole before the end: what is behind it is good
+        CHECK(disk.log->first_byte() > 101);
+        continue;
+      }
       CHECK(there == disk.model.substr(0, static_cast<size_t>(found->offset.value - 100)));
       // It goes on from there.
       disk.model.resize(there.size());
