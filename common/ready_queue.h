@@ -38,6 +38,17 @@ class ReadyNode {
   ReadyNode* next_ = nullptr;
 };
 
+/// A node that calls a member function of its owner.
+template <class T, void (T::*action)()>
+class MemberNode : public ReadyNode {
+ public:
+  explicit MemberNode(T& owner)
+      : ReadyNode([](ReadyNode& node) { (static_cast<MemberNode&>(node).owner_.*action)(); }), owner_(owner) {}
+
+ private:
+  T& owner_;
+};
+
 /// A node that resumes a coroutine.
 class Resumption : public ReadyNode {
  public:

@@ -301,8 +301,8 @@ constexpr Option kOptions[] = {
     {.name = "deny-commands",
      .at = AT(deny_commands),
      .type = {.kind = Kind::list},
-     .help = "Commands that are refused.",
-     .planned = true},
+     .help = "Commands that clients may not send, also inside MULTI: names, or a container with a subcommand "
+             "(CONFIG|SET). Scripts are not looked into."},
 
     {.name = "sentinel.master-name",
      .at = AT(sentinel.master_name),

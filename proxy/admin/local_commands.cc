@@ -15,6 +15,7 @@ namespace sidestream::admin {
 namespace {
 
 constexpr int64_t kAckRequestEveryMs = 500;
+constexpr int64_t kLookForTokenEveryMs = 5;
 
 std::string error(std::string_view text) {
   std::string out;
@@ -42,6 +43,10 @@ constexpr std::string_view kHelp[] = {
     "    Where that command would go now, and why. It is not run.",
     "READS <fresh|bounded|eventual|primary>",
     "    The read policy of this connection.",
+    "TOKEN",
+    "    What stands for the last write of this connection (of everybody, if it wrote nothing).",
+    "READAFTER <token> [<ms>]",
+    "    No later read of this connection is older than the token. Waits so long for its write to arrive here.",
     "DRAIN",
     "    Stop accepting clients, finish what is in flight, and exit.",
     "HELP",
@@ -247,6 +252,46 @@ Task<routing::Answer> LocalCommands::config(routing::Caller caller, std::vector<
   co_return co_await config_.answer(std::move(args), protocol);
 }
 
+Task<routing::Answer> LocalCommands::token(routing::Caller caller) {
+  Task<Result<ReplOffset>> asked =
+      caller.has_written ? group_.plane().fence(std::move(caller)) : group_.plane().fence_all();
+  auto offset = co_await asked;
+  if (!offset.ok()) co_return error(offset.error().detail);
+  std::string out;
+  const std::string history = group_.relay().history().replid.text();
+  resp::append_bulk(out, history + ":" + std::to_string(offset.value().value));
+  co_return out;
+}
+
+/// Of a write of this very history: once it has arrived here, or at once where nothing is waited for, reads that need
+/// it go to who has it.
+Task<routing::Answer> LocalCommands::read_after(std::vector<std::string> args) {
+  const size_t colon = args[2].find(':');
+  const auto id = replication::ReplId::parse(std::string_view(args[2]).substr(0, colon));
+  const std::string_view digits = colon == std::string::npos ? "" : std::string_view(args[2]).substr(colon + 1);
+  const auto offset = parse_int(digits);
+  if (!id || !offset || *offset < 0) co_return error("ERR not a token: one looks like <replid>:<offset>");
+  const auto wait_ms = args.size() > 3 ? parse_int(args[3]) : 0;
+  if (!wait_ms || *wait_ms < 0) co_return error("ERR timeout is not an integer or out of range");
+  const ReplOffset wanted{*offset};
+  const auto ours = [&] { return group_.relay().history().contains(*id, wanted); };
+  const auto arrived = [&] { return ours() && group_.relay().offset() >= wanted; };
+  Clock& clock = group_.world().clock;
+  const int64_t deadline_ms = clock.now_ms() + std::min<int64_t>(*wait_ms, INT_MAX);
+  while (!arrived() && clock.now_ms() < deadline_ms) co_await clock.sleep(kLookForTokenEveryMs);
+  if (!ours()) {
+    const std::string history = group_.relay().history().replid.text();
+    co_return error("ERR the token is of another history than this instance's, " + history);
+  }
+  if (*wait_ms > 0 && !arrived()) {
+    const std::string here = std::to_string(group_.relay().offset().value);
+    co_return error("TRYAGAIN the write of this token has not arrived here yet, this instance is at " + here);
+  }
+  routing::Answer answer("+OK\r\n");
+  answer.read_floor = wanted;
+  co_return answer;
+}
+
 Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
   if (sub == "status" || sub == "nodes") co_await group_.plane().look_around();
@@ -264,6 +309,10 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     routing::Answer answer("+OK\r\n");
     answer.read_policy = policy.value();
     co_return answer;
+  } else if (sub == "token" && args.size() == 2) {
+    co_return co_await token(std::move(caller));
+  } else if (sub == "readafter" && (args.size() == 3 || args.size() == 4)) {
+    co_return co_await read_after(std::move(args));
   } else if (sub == "drain" && args.size() == 2) {
     group_.drain();
     resp::append_simple(out, "OK");

@@ -31,6 +31,8 @@ class LocalCommands {
   Task<routing::Answer> role(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> replicaof(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> config(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> token(routing::Caller caller);
+  Task<routing::Answer> read_after(std::vector<std::string> args);
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);

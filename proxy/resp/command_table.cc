@@ -28,8 +28,8 @@ struct ClassRule {
 // What we know better than the flags. "name|sub" goes before "name", which holds for all its subcommands.
 constexpr ClassRule kClassRules[] = {
     {CommandClass::session, "auth hello select quit reset client ping echo"},
-    // Invalidations belong to the connection that read.
-    {CommandClass::pin, "client|tracking client|caching client|trackinginfo client|getredir script|debug"},
+    {CommandClass::tracking, "client|tracking client|caching client|trackinginfo client|getredir"},
+    {CommandClass::pin, "script|debug"},
     {CommandClass::local,
      "info role config replicaof slaveof failover wait waitaof replconf psync sync sidestream readonly readwrite "
      "asking cluster sentinel shutdown module|load module|loadex module|unload"},
@@ -37,6 +37,7 @@ constexpr ClassRule kClassRules[] = {
     {CommandClass::subscribe, "subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe"},
     {CommandClass::monitor, "monitor"},
     {CommandClass::scan, "scan hscan sscan zscan"},
+    {CommandClass::scripts, "script|load script|flush script|kill function|kill"},
     {CommandClass::script, "eval evalsha eval_ro evalsha_ro fcall fcall_ro"},
     // Flagged read-only, but about the node that is asked, or (PFCOUNT) rewriting the value.
     {CommandClass::read_primary,
@@ -162,8 +163,8 @@ void derive(CommandEntry& entry) {
   const CommandClass cls = entry.cls;
   entry.without_login = is_one_of({"auth", "hello", "quit", "reset"});
   entry.while_subscribed = cls == CommandClass::subscribe || is_one_of({"ping", "quit", "reset"});
-  entry.may_write = entry.writes || cls == CommandClass::write || cls == CommandClass::script ||
-                    cls == CommandClass::pin || is_one_of({"exec", "pfcount"});
+  entry.may_write =
+      entry.writes || cls == CommandClass::write || cls == CommandClass::pin || is_one_of({"exec", "pfcount"});
   const bool one_key = entry.keys.size() == 1 && !entry.incomplete_keys && !entry.pattern_keys;
   if (!one_key) return;
   const KeyRange& range = entry.keys[0];
@@ -184,7 +185,7 @@ void classify(CommandEntry& entry) {
   entry.block_option = entry.name == "xread" || entry.name == "xreadgroup";
   if (entry.cls == CommandClass::script) {
     entry.writes = !entry.name.ends_with("_ro");
-    entry.incomplete_keys = true;  // nothing keeps a script to the keys it was given
+    if (entry.writes) entry.incomplete_keys = true;  // nothing keeps a script to the keys it was given
   }
   if (entry.writes && entry.keys.empty()) entry.incomplete_keys = true;  // FLUSHALL and the like
   derive(entry);
@@ -379,9 +380,9 @@ bool NameEqual::operator()(std::string_view a, std::string_view b) const {
 }
 
 std::string_view class_name(CommandClass cls) {
-  static constexpr std::array<std::string_view, 13> kNames{
-      "read",    "read_primary", "write", "script", "blocking",        "transaction", "subscribe",
-      "monitor", "session",      "local", "scan",   "private_primary", "pin"};
+  static constexpr std::array<std::string_view, 15> kNames{
+      "read",      "read_primary", "write",    "scripts", "script", "blocking", "transaction",
+      "subscribe", "monitor",      "tracking", "session", "local",  "scan",     "private_primary", "pin"};
   return kNames[static_cast<size_t>(cls)];
 }
 
@@ -475,6 +476,19 @@ const CommandEntry* CommandTable::find(Args args) const {
   if (command == nullptr || command->subcommands.empty() || args.size() < 2) return command;
   const auto sub = command->subcommands.find(args[1]);
   return sub == command->subcommands.end() ? command : sub->second.get();
+}
+
+void CommandTable::deny(std::span<const std::string> names) {
+  for (const std::string& name : names) {
+    const auto found = commands_.find(std::string_view(name).substr(0, name.find('|')));
+    if (found == commands_.end()) continue;
+    CommandEntry& command = *found->second;
+    const bool whole = name.find('|') == std::string::npos;
+    if (whole) command.denied = true;
+    for (auto& [sub_name, sub] : command.subcommands) {
+      if (whole || iequals(sub->name, name)) sub->denied = true;
+    }
+  }
 }
 
 bool CommandTable::arity_fits(const CommandEntry& entry, size_t count) const {

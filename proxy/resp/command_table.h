@@ -24,11 +24,13 @@ enum class CommandClass : uint8_t {
   read,             ///< any replica that is fresh enough
   read_primary,     ///< reads about the node itself, or writes behind the scenes: the primary by default
   write,            ///< the primary; never sent twice
-  script,           ///< EVAL and friends: the primary on a connection of its own (may be slow), may write anything
+  scripts,          ///< SCRIPT LOAD, FLUSH and KILL, FUNCTION KILL: concern every server
+  script,           ///< EVAL and friends: a connection of its own (may be slow), may write anything; _RO: replicas too
   blocking,         ///< may wait: a connection of its own for the duration
   transaction,      ///< MULTI EXEC DISCARD WATCH UNWATCH
   subscribe,        ///< the SUBSCRIBE families
   monitor,          ///< MONITOR: the connection is the client's until it ends
+  tracking,         ///< CLIENT TRACKING and its kin: invalidations belong to the connection that read
   session,          ///< connection state kept by the session: AUTH HELLO SELECT CLIENT ... QUIT RESET
   local,            ///< answered by the instance: INFO ROLE CONFIG REPLICAOF SIDESTREAM ...
   scan,             ///< SCAN HSCAN SSCAN ZSCAN: continue where they began
@@ -72,6 +74,7 @@ struct CommandEntry {
   CommandClass cls = CommandClass::pin;
   bool writes = false;  // the WRITE flag, or known to write: marks keys
   bool admin = false;
+  bool denied = false;           // by the operator
   bool incomplete_keys = false;  // touches keys that it does not name, or at places nobody told us
   bool pattern_keys = false;     // SORT_RO BY/GET: reads keys made of patterns
   bool block_option = false;     // XREAD, XREADGROUP: blocks only if told so, see effective_class()
@@ -120,6 +123,8 @@ class CommandTable {
   size_t size() const { return commands_.size(); }
   /// All commands by name, for those who list them.
   const CommandMap& commands() const { return commands_; }
+  /// Marks commands as denied, by name or "container|sub"; a container with all that is in it.
+  void deny(std::span<const std::string> names);
   /// Whether a request of `count` arguments, name included, has the right number.
   bool arity_fits(const CommandEntry& entry, size_t count) const;
 

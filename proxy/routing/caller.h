@@ -19,6 +19,7 @@ struct Caller {
   int db = 0;
   std::string peer, local;
   bool has_written = false;               // something, through us
+  std::optional<ReplOffset> written;      // an offset at or past its last write, where that is known
   std::optional<ReadPolicy> read_policy;  // its own choice
   ReplOffset read_floor;                  // no later read of it is older than this
 };

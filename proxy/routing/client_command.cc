@@ -314,24 +314,24 @@ Task<void> ClientSession::unblock(uint64_t id, std::string reason) {
 std::string ClientSession::describe(int64_t now_ms) const {
   std::string flags;
   if (subscribed()) flags += 'P';
-  if (monitoring_) flags += 'O';
+  if (monitor_ != nullptr) flags += 'O';
   if (transaction_ && transaction_->open) flags += 'x';
   if (blocked()) flags += 'b';
-  if (lease_use_ == LeaseUse::pinned) flags += 't';
+  if (tracks()) flags += 't';
   if (closing_) flags += 'c';
   if (no_evict_) flags += 'e';
   if (flags.empty()) flags = "N";
-  const int64_t queued = transaction_ && transaction_->open ? static_cast<int64_t>(transaction_->local.size()) : -1;
+  const int64_t queued = transaction_ && transaction_->open ? static_cast<int64_t>(transaction_->queued) : -1;
   const size_t out_bytes = replies_.out().size() + (stream_ ? stream_->unsent() : 0);
   std::string line = fmt::format(
       "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} "
       "qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user=default "
-      "redir=-1 resp={}",
+      "redir={} resp={}",
       id_, peer_, local_, name_, (now_ms - created_ms_) / 1000, (now_ms - active_ms_) / 1000, flags, db_,
       subscriptions_ ? subscriptions_->channels.size() : 0, subscriptions_ ? subscriptions_->patterns.size() : 0,
       subscriptions_ ? subscriptions_->shards.size() : 0, queued, input_.size(), input_.capacity() - input_.size(),
       replies_.out().size(), replies_.owed(), out_bytes, sizeof(ClientSession) + input_.capacity() + out_bytes,
-      last_command_, protocol_);
+      last_command_, tracks() ? static_cast<int64_t>(tracking_->redirect) : -1, protocol_);
   if (!library_name_.empty() || !library_version_.empty()) {
     line += fmt::format(" lib-name={} lib-ver={}", library_name_, library_version_);
   }

@@ -53,21 +53,24 @@ ClientSession::Taken ClientSession::subscribe(const Entry& entry) {
   if (!subscriptions_) subscriptions_ = std::make_unique<Subscriptions>();
   if (feed_ == nullptr && subscribe_locally(entry.name, channels)) return Taken::yes;
   if (replies_.owed() > 0) return pause(Pause::drained);  // confirmations keep their place among replies
-  if (feed_ == nullptr) {
-    Target* primary = core_.servers.primary();
-    feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
-    if (feed_ == nullptr) return hold(false);
-    feed_->start_feed();
-    if (subscribed()) {  // to the Sentinels' channel, here
-      feed_->send_feed(resp::command({"SUBSCRIBE", kHelloChannel}));
-      confirmations_dropped_ = 1;
-    }
-  }
+  if (feed_ == nullptr && !open_feed()) return hold(false);
   const NameSet& kept = subscriptions_->of(entry.name);
   confirmations_due_ = !channels.empty() ? channels.size() : std::max<size_t>(1, kept.size());
   pause_ = Pause::feed;
   feed_->send_feed(wire_request());
   return Taken::yes;
+}
+
+bool ClientSession::open_feed() {
+  Target* primary = core_.servers.primary();
+  feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
+  if (feed_ == nullptr) return false;
+  feed_->start_feed();
+  if (subscribed()) {  // to the Sentinels' channel, here
+    feed_->send_feed(resp::command({"SUBSCRIBE", kHelloChannel}));
+    confirmations_dropped_ = 1;
+  }
+  return true;
 }
 
 /// What needs no server: the Sentinels' channel alone, and leaving while nothing else is subscribed to.
@@ -100,13 +103,7 @@ bool ClientSession::subscribe_locally(std::string_view name, Args channels) {
 }
 
 void ClientSession::feed(const ServerConnection& from, std::string_view frame) {
-  if (&from != feed_) {  // pushes of a pinned connection: invalidations
-    replies_.push(frame);
-    ReadyQueue::current().post_turn_end(flush_node_);
-    return;
-  }
-  const auto confirmation = monitoring_ ? std::nullopt : parse_confirmation(frame);
-  const bool due = confirmations_due_ > 0 && (confirmation || frame[0] == '-' || monitoring_);
+  const auto confirmation = &from == feed_ ? parse_confirmation(frame) : std::nullopt;
   if (confirmation && confirmations_dropped_ > 0) {
     --confirmations_dropped_;
     return;
@@ -114,10 +111,12 @@ void ClientSession::feed(const ServerConnection& from, std::string_view frame) {
   if (confirmation) confirm(confirmation->kind, confirmation->channel);
   replies_.push(frame);
   ReadyQueue::current().post_turn_end(flush_node_);
+  if (&from == monitor_ && pause_ == Pause::feed && confirmations_due_ == 0) return resume();  // its +OK
+  const bool due = &from == feed_ && confirmations_due_ > 0 && (confirmation || frame[0] == '-');
   if (!due) return;
   confirmations_due_ = frame[0] == '-' ? 0 : confirmations_due_ - 1;
   if (confirmations_due_ > 0) return;
-  if (!monitoring_ && !subscribed()) end_feed(true);
+  if (!subscribed() && !redirected_to_) end_feed(true);
   if (pause_ == Pause::feed) resume();
 }
 
@@ -136,25 +135,21 @@ void ClientSession::confirm(std::string_view kind, std::optional<std::string_vie
 
 void ClientSession::end_feed(bool reusable) {
   ServerConnection* feed = std::exchange(feed_, nullptr);
-  monitoring_ = false;
+  redirected_to_ = false;
   if (feed == nullptr) return;
-  Target* primary = core_.servers.primary();
-  if (reusable && primary != nullptr && feed->belongs_to(primary->pool())) return primary->pool().give_back(*feed);
-  Servers::drop(*feed);
+  reusable ? core_.servers.give_back(*feed) : Servers::drop(*feed);
 }
 
 ClientSession::Taken ClientSession::monitor() {
-  if (feed_ != nullptr) return answer_error("ERR MONITOR beside subscriptions is not supported; use RESET first");
+  if (monitor_ != nullptr) return Taken::yes;  // stock answers nothing to a second one
   if (face_ == Face::read_only) return answer_error("ERR MONITOR is not available on this port");
   if (replies_.owed() > 0) return pause(Pause::drained);
   Target* primary = core_.servers.primary();
-  feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
-  if (feed_ == nullptr) return hold(false);
-  feed_->start_feed();
-  monitoring_ = true;
-  confirmations_due_ = 1;
+  monitor_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
+  if (monitor_ == nullptr) return hold(false);
+  monitor_->start_feed();
   pause_ = Pause::feed;
-  feed_->send_feed(wire_request());
+  monitor_->send_feed(wire_request());
   return Taken::yes;
 }
 

@@ -53,8 +53,7 @@ bool ClientSession::recognize_large() {
   const int64_t count = parser_.peek(input_.view(), request_, limits::kLargeArgumentsSeen);
   const Entry* entry = count > 0 ? core_.commands->find(request_.args) : nullptr;
   return entry != nullptr && authenticated_ && !reserved_ && !subscribed() &&
-         core_.commands->arity_fits(*entry, static_cast<size_t>(count)) && streams(*entry, request_.args) &&
-         !(in_transaction() && !transaction_->local.empty());
+         core_.commands->arity_fits(*entry, static_cast<size_t>(count)) && streams(*entry, request_.args);
 }
 
 /// The request that is run goes to the private connection, whole or as far as it has come.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -36,17 +37,48 @@ enum class Pause : uint8_t {
 enum class ReplyMode : uint8_t { on, off, skip_next };
 
 /// What a private connection was borrowed for.
-enum class LeaseUse : uint8_t { none, one_command, transaction, pinned };
+enum class LeaseUse : uint8_t { none, one_command, transaction, tracking, pinned };
+
+/// A script that was sent; its request is still in the input.
+struct ScriptRun {
+  uint64_t sequence = 0;    // of its reply
+  bool at_replica = false;  // sent there
+  bool at_primary = false;  // a replica could not answer, the primary has to
+  bool loaded = false;      // SCRIPT LOAD went before it
+  bool again = false;       // what came was no answer for the client
+  bool is_function = false;
+  std::string name;  // of the function, or the SHA-1
+};
+
+/// CLIENT TRACKING, at the server of the private connection.
+struct Tracking {
+  enum class Step : uint8_t { none, on, off, other };
+  bool on = false;
+  Step step = Step::none;        // under way
+  uint64_t redirect = 0;         // the client that gets the messages; 0: this one
+  uint64_t asked_redirect = 0;   // the same, of the step under way
+  int64_t server_id = 0;         // that client's number at the server
+  std::optional<int64_t> found;  // the same, just looked up: 0 not now, -1 there is no such client
+};
 
 struct Transaction {
+  /// A command that we answer ourselves, when the server has executed the others.
+  struct Own {
+    size_t place;   // among all that were queued
+    std::vector<std::string> args;
+  };
   bool open = false;        // MULTI came
   bool at_server = false;   // and was passed on
   bool refused = false;     // EXEC will say EXECABORT
   bool watching = false;
   bool watch_lost = false;  // the connection that watched broke
   bool ending = false;      // EXEC, DISCARD or UNWATCH was sent
+  bool pins = false;        // a command in it leaves state behind at the server
+  bool spoils = false;      // or may do what makes the connection useless for others
   int db = -1;              // selected inside
-  std::vector<std::vector<std::string>> local;
+  size_t queued = 0;        // here and there
+  uint64_t sequence = 0;    // of the reply to EXEC
+  std::vector<Own> own;
   FreshnessMap::Batch noted;
 };
 

@@ -53,10 +53,8 @@ ClientSession::Taken ClientSession::read(const Entry& entry, bool about_node) {
   const LaneState& at_primary = lanes_[static_cast<size_t>(Lane::primary)];
   const LaneState& at_replica = lanes_[static_cast<size_t>(Lane::replica)];
   if ((at_primary.bits & keys.bits) != 0) return read_at_primary(keys, Reason::same_connection);
-  ReadNeed need;
-  need.policy = policy_for(core_.config, policy_, entry, request_.args, about_node);
-  need.keys_known = keys.keys != Keys::unknown;
-  if (need.policy == ReadPolicy::fresh) need.offset = needed_offset(core_.freshness, keys, core_.hashes, read_after_);
+  ReadNeed need = need_of(core_.config, core_.freshness, {policy_, read_after_}, entry, request_.args, about_node, keys,
+                          core_.hashes);
   if (at_replica.owed > 0) need.sticky = core_.servers.index_of(at_replica.number);
   const Decision decision = core_.servers.route(need);
   if (decision.target < 0) return read_at_primary(keys, about_node ? Reason::needs_primary : decision.reason);
@@ -65,8 +63,7 @@ ClientSession::Taken ClientSession::read(const Entry& entry, bool about_node) {
   ServerConnection* connection = target.pool().shared(protocol_, db_);
   if (connection == nullptr) return read_at_primary(keys, Reason::no_replica);  // it is being opened
   core_.count(decision.reason);
-  const bool prove = need.policy == ReadPolicy::fresh;
-  return read_at(target, *connection, keys, prove ? need.offset : std::nullopt, wire_request(), 0);
+  return read_at(target, *connection, keys, need.proof(), wire_request(), 0);
 }
 
 ClientSession::Taken ClientSession::read_at(Target& target, ServerConnection& connection, const KeyFacts& keys,
@@ -106,7 +103,7 @@ ClientSession::Taken ClientSession::write(const Entry& entry) {
   if (entry.writes) {
     for (const uint64_t hash : core_.hashes) core_.freshness.mark(primary->marks(), hash);
     if (keys.keys == Keys::unknown) core_.freshness.mark_floor(primary->marks());
-    has_written_ = true;
+    last_batch_ = primary->marks().serial();
   }
   ++core_.servers.primary()->writes;
   ++core_.counters.writes;
@@ -124,12 +121,11 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
   Cursor cursor;
   if (!parse_cursor(request_.args[at], cursor)) return read_at_primary(keys, Reason::needs_primary);
   if (replies_.owed() > 0) return pause(Pause::drained);
-  const ReadPolicy policy = policy_for(core_.config, policy_, entry, request_.args, false);
+  ReadNeed need = need_of(core_.config, core_.freshness, {policy_, read_after_}, entry, request_.args, false, keys,
+                          core_.hashes);
   int index = core_.servers.index_of(cursor.number);
   Reason reason = Reason::cursor;
-  if (cursor.own == 0 && (policy == ReadPolicy::bounded || policy == ReadPolicy::eventual)) {
-    ReadNeed need;
-    need.policy = policy;
+  if (cursor.own == 0 && (need.policy == ReadPolicy::bounded || need.policy == ReadPolicy::eventual)) {
     const Decision decision = core_.servers.route(need);
     index = decision.target;
     reason = decision.reason;
@@ -151,7 +147,8 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
   }
   core_.count(reason);
   Target& target = core_.servers.target(index);
-  return read_at(target, *connection, keys, std::nullopt, request, static_cast<uint8_t>(target.number()));
+  need.policy = ReadPolicy::eventual;  // a cursor goes on where it began
+  return read_at(target, *connection, keys, need.proof(), request, static_cast<uint8_t>(target.number()));
 }
 
 // --- private connections -------------------------------------------------------------------------------------------
@@ -171,9 +168,7 @@ void ClientSession::return_lease(bool reusable) {
   lease_use_ = LeaseUse::none;
   blocking_ = false;
   if (lease == nullptr) return;
-  Target* primary = core_.servers.primary();
-  if (reusable && primary != nullptr && lease->belongs_to(primary->pool())) return primary->pool().give_back(*lease);
-  Servers::drop(*lease);
+  reusable ? core_.servers.give_back(*lease) : Servers::drop(*lease);
 }
 
 void ClientSession::note_keys(FreshnessMap::Batch& batch, const Entry& entry) {
@@ -184,7 +179,7 @@ void ClientSession::note_keys(FreshnessMap::Batch& batch, const Entry& entry) {
   for (const uint64_t hash : core_.hashes) core_.freshness.note(*batch, hash);
   const bool more = partial_ && !keys_are_known_from(entry, request_.args.size());
   if (keys.keys == Keys::unknown || cls == CommandClass::pin || more) core_.freshness.note_floor(*batch);
-  has_written_ = true;
+  last_batch_ = batch->serial();
 }
 
 ClientSession::Taken ClientSession::forward_on_lease(const Entry& entry) {
@@ -211,16 +206,19 @@ ClientSession::Taken ClientSession::private_command(const Entry& entry, bool blo
 
 /// The private connection owes nothing more, and the request behind may run.
 void ClientSession::finish_private_reply(std::string_view frame) {
+  if (tracking_ && tracking_->step != Tracking::Step::none) finish_tracking(frame);
   if (transaction_ && transaction_->ending) {
     const bool executed = frame.starts_with('*') && !frame.starts_with("*-1");
     if (executed && transaction_->db >= 0) {
       db_ = transaction_->db;
       if (lease_ != nullptr) lease_->assume_db(db_);
     }
+    if (executed && transaction_->pins && lease_ != nullptr) lease_use_ = LeaseUse::pinned;
     end_transaction();
-  } else if (lease_use_ == LeaseUse::one_command) {
+  } else if (lease_use_ == LeaseUse::one_command && !(script_ && script_->again && script_->loaded)) {
     return_lease(true);
   }
+  if (script_) finish_script();
   blocking_ = false;
   resume();
 }
@@ -236,8 +234,8 @@ ClientSession::Taken ClientSession::pin(const Entry& entry) {
 }
 
 void ClientSession::lease_lost(const ServerConnection* which) {
-  if (which == feed_) {
-    feed_ = nullptr;
+  if (which == feed_ || which == monitor_) {
+    (which == feed_ ? feed_ : monitor_) = nullptr;
     return kill();  // its subscriptions are gone: the client must know
   }
   if (which != lease_) return;
@@ -245,7 +243,7 @@ void ClientSession::lease_lost(const ServerConnection* which) {
   if (large_) large_->to = nullptr;
   read_on();
   const LeaseUse use = std::exchange(lease_use_, LeaseUse::none);
-  if (use == LeaseUse::pinned) return kill();
+  if (use == LeaseUse::pinned || use == LeaseUse::tracking) return kill();
   if (use != LeaseUse::transaction || !transaction_) return;
   if (transaction_->watching) transaction_->watch_lost = true;
   if (transaction_->at_server) transaction_->refused = true;
@@ -255,7 +253,9 @@ void ClientSession::lease_lost(const ServerConnection* which) {
 // --- the host's commands -------------------------------------------------------------------------------------------
 
 Caller ClientSession::caller() const {
-  return {id_, face_, protocol_, db_, peer_, local_, has_written_, policy_, read_after_};
+  const bool has_written = last_batch_ != 0;
+  const auto written = has_written ? core_.freshness.settled_at(last_batch_) : std::nullopt;
+  return {id_, face_, protocol_, db_, peer_, local_, has_written, written, policy_, read_after_};
 }
 
 ClientSession::Taken ClientSession::local() {

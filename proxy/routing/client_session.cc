@@ -37,6 +37,7 @@ ClientSession::~ClientSession() {
   end_hold();
   if (lease_ != nullptr) core_.servers.drop(*lease_);
   if (feed_ != nullptr) core_.servers.drop(*feed_);
+  if (monitor_ != nullptr) core_.servers.drop(*monitor_);
 }
 
 // --- reading -------------------------------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ Task<void> ClientSession::read_requests() {
 /// What was sent is still answered (`printf ... | nc`), what waits is dropped.
 void ClientSession::on_end_of_input() {
   input_ended_ = true;
-  const bool waits = pause_ == Pause::server || pause_ == Pause::clients || blocked() || feed_ != nullptr ||
+  const bool waits = pause_ == Pause::server || pause_ == Pause::clients || blocked() || has_feed() ||
                      (large_ && large_->passing);
   if (waits) return core_.remove(*this);
   close_if_done();
@@ -124,7 +125,7 @@ void ClientSession::close_if_done() {
 
 void ClientSession::finish() {
   closing_ = true;
-  if (blocked() || pause_ == Pause::server || feed_ != nullptr || (large_ && large_->passing)) return kill();
+  if (blocked() || pause_ == Pause::server || has_feed() || (large_ && large_->passing)) return kill();
   close_if_done();
 }
 
@@ -196,7 +197,10 @@ ClientSession::Taken ClientSession::answer_error(std::string_view text) {
 }
 
 void ClientSession::deliver(uint64_t sequence, std::string_view frame) {
-  const Lane lane = replies_.deliver(sequence, frame);
+  if (script_ && script_->sequence == sequence) frame = script_reply(frame);
+  if (transaction_ && transaction_->ending && transaction_->sequence == sequence && completes_exec(frame)) return;
+  const bool mapped = tracking_ && tracking_->redirect != 0 && tracking_->step != Tracking::Step::none;
+  const Lane lane = replies_.deliver(sequence, mapped ? std::string_view(tracking_reply(frame)) : frame);
   LaneState& state = lanes_[static_cast<size_t>(lane)];
   if (lane != Lane::none && --state.owed == 0) state.bits = 0;
   ReadyQueue::current().post_turn_end(flush_node_);
@@ -217,7 +221,7 @@ void ClientSession::flush() {
   out.clear();
   const auto limit = static_cast<size_t>(core_.config.limits.output_buffer_bytes);
   const size_t unsent = stream_->unsent();
-  if ((limit > 0 && unsent > limit) || (feed_ != nullptr && unsent > limits::kFeedOutputMax)) {
+  if ((limit > 0 && unsent > limit) || (has_feed() && unsent > limits::kFeedOutputMax)) {
     log_notice(peer_, "closed: it does not read its replies");
     core_.remove(*this);
   }
@@ -268,12 +272,14 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     case CommandClass::read: return read(entry, false);
     case CommandClass::read_primary: return read(entry, true);
     case CommandClass::write: return write(entry);
-    case CommandClass::script:
+    case CommandClass::script: return script(entry);
+    case CommandClass::scripts: return script_everywhere(entry);
     case CommandClass::private_primary: return private_command(entry, false);
     case CommandClass::blocking: return private_command(entry, true);
     case CommandClass::transaction: return transaction(entry);
     case CommandClass::subscribe: return subscribe(entry);
     case CommandClass::monitor: return monitor();
+    case CommandClass::tracking: return tracking(entry);
     case CommandClass::session: return session_command(entry);
     case CommandClass::local: return local();
     case CommandClass::scan: return scan(entry);
@@ -304,6 +310,10 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
     return answer_error("ERR wrong number of arguments for '" + entry->name + "' command");
   }
   if (!authenticated_ && !entry->without_login) return answer_error("NOAUTH Authentication required.");
+  if (entry->denied) {
+    const std::string refusal = "NOPERM '" + entry->name + "' is denied by the configuration (deny-commands)";
+    return in_transaction() ? refuse_queued(refusal) : answer_error(refusal);
+  }
   if (reserved_ && !allowed_to_reserved(*entry)) {
     answer_error("ERR max number of clients reached");
     closing_ = true;
@@ -340,7 +350,7 @@ ClientSession::Taken ClientSession::unknown_command(const Entry* container) {
 
 void ClientSession::tick(int64_t now_ms) {
   const int64_t idle_limit_ms = core_.config.limits.idle_timeout_s * 1000;
-  const bool exempt = blocked() || feed_ != nullptr || subscribed();
+  const bool exempt = blocked() || has_feed() || subscribed();
   const bool gone = input_ended_ && pause_ == Pause::step && now_ms - active_ms_ > limits::kLastAnswerMs;
   if (gone) return kill();  // WAIT without a timeout: nobody listens any more
   if (idle_limit_ms > 0 && !exempt && now_ms - active_ms_ > idle_limit_ms) return kill();

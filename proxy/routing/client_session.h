@@ -8,8 +8,8 @@
 // Failure modes: bad input gets stock's error and a close; a client that goes takes everything with it: what it was
 // owed is dropped when it arrives, its private connection is closed.
 // The commands stand in files by concern: client_session.cc (reading, pausing, choosing), client_routes.cc (reads,
-// writes, scans, private connections), client_transactions.cc, client_feeds.cc (Pub/Sub, MONITOR), client_state.cc,
-// client_command.cc (CLIENT).
+// writes, scans, private connections), client_scripts.cc, client_transactions.cc, client_feeds.cc (Pub/Sub, MONITOR),
+// client_state.cc, client_command.cc (CLIENT).
 #pragma once
 
 #include <memory>
@@ -59,6 +59,8 @@ class ClientSession {
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame);
+  /// Another server will answer than the one that was asked: a cursor in the reply is the primary's.
+  void moved_to_primary(uint64_t sequence) { replies_.unmark_cursor(sequence); }
   void feed(const ServerConnection& from, std::string_view frame);
   void read_on() { resumed_.notify_all(); }
   /// The private connection broke; what it owed was answered already.
@@ -95,10 +97,7 @@ class ClientSession {
   Taken pause(Pause reason);
   Taken hold(bool write);
   Taken held_too_long();
-  void end_hold();
-  void resume();
-  void on_end_of_input();
-  void close_if_done();
+  void end_hold(), resume(), on_end_of_input(), close_if_done();
   void reply(std::string_view frame);
   Taken answer(std::string_view frame) { return reply(frame), Taken::yes; }
   Taken answer_error(std::string_view text);
@@ -120,13 +119,10 @@ class ClientSession {
   Taken read_at(Target& target, ServerConnection& connection, const KeyFacts& keys, std::optional<ReplOffset> need,
                 std::string_view request, uint8_t cursor_number);
   Taken read_at_primary(const KeyFacts& keys, Reason reason);
-  Taken write(const Entry& entry);
-  Taken scan(const Entry& entry);
+  Taken write(const Entry& entry), scan(const Entry& entry), pin(const Entry& entry), local();
   Taken private_command(const Entry& entry, bool blocking);
-  Taken pin(const Entry& entry);
   Taken forward_on_lease(const Entry& entry);
   Caller caller() const;
-  Taken local();
   Task<void> run_local(std::vector<std::string> args);
   Task<void> hand_over(std::vector<std::string> args);
   std::string take_effect(Answer answer);
@@ -139,46 +135,53 @@ class ClientSession {
   std::string_view wire_request();
   void finish_private_reply(std::string_view frame);
 
+  // client_scripts.cc
+  Taken script(const Entry& entry), run_script(const Entry& entry), script_everywhere(const Entry& entry);
+  bool read_script(const ScriptCall& call);
+  Taken read_script_at_primary(const ScriptCall& call);
+  std::string_view reading_form(const Entry& reader);
+  void learn_script(const Entry& entry), tell_scripts(const Entry& entry), finish_script();
+  std::string_view script_reply(std::string_view frame);
+  Taken kill_scripts();
+  Task<void> kill_scripts_at_servers(std::string request);
+
   // client_transactions.cc
-  Taken transaction(const Entry& entry);
-  Taken queue(const Entry* entry);
-  Taken queue_at_server(const Entry* entry);
-  Taken queue_local();
+  Taken transaction(const Entry& entry), watch(const Entry& entry), unwatch(const Entry& entry), exec(), discard();
+  Taken queue(const Entry* entry), queue_at_server(const Entry* entry), queue_here();
   Taken refuse_queued(std::string_view text);
   std::optional<Taken> reach_server();
-  Taken watch(const Entry& entry);
-  Taken unwatch(const Entry& entry);
-  Taken exec();
-  Taken discard();
-  Task<void> exec_local(std::vector<std::vector<std::string>> commands);
-  void transaction_failed();
-  void end_transaction();
+  Task<void> exec_own(std::vector<Transaction::Own> own);
+  bool completes_exec(std::string_view frame);
+  Task<void> exec_both(std::string theirs, std::vector<Transaction::Own> own);
+  Task<std::vector<std::string>> answer_own(const std::vector<Transaction::Own>& own);
+  void transaction_failed(), end_transaction();
   bool in_transaction() const { return transaction_ && transaction_->open; }
 
+  // client_tracking.cc
+  Taken tracking(const Entry& entry);
+  std::optional<Taken> name_redirect(std::string& request);
+  Task<void> find_redirect(uint64_t id);
+  bool receives_invalidations();
+  std::string tracking_reply(std::string_view frame);
+  void finish_tracking(std::string_view frame);
+  bool tracks() const { return tracking_ && tracking_->on; }
+
   // client_feeds.cc
-  Taken subscribe(const Entry& entry);
-  Taken monitor();
+  Taken subscribe(const Entry& entry), monitor(), publish_hello();
   bool subscribe_locally(std::string_view name, Args channels);
   void confirm(std::string_view kind, std::optional<std::string_view> channel);
+  bool has_feed() const { return feed_ != nullptr || monitor_ != nullptr; }
+  bool open_feed();
   void end_feed(bool reusable);
-  Taken publish_hello();
   Task<void> tell_hello(std::string payload);
 
   // client_state.cc, client_command.cc
   Taken session_command(const Entry& entry);
-  std::string auth(Args args);
-  std::string hello(Args args);
-  std::string select(Args args);
-  std::string ping(Args args);
-  std::string reset();
-  std::string client(Args args);
-  std::string client_setinfo(Args args);
-  std::string client_reply(Args args);
+  std::string auth(Args args), hello(Args args), select(Args args), ping(Args args), reset();
+  std::string client(Args args), client_setinfo(Args args), client_reply(Args args);
   Task<void> run_client_everywhere(std::vector<std::string> args);
-  Task<std::string> client_everywhere(std::vector<std::string> args);
-  Task<std::string> client_kill(std::vector<std::string> args);
-  Task<std::string> client_list(std::vector<std::string> args);
-  Task<std::string> client_pause(std::vector<std::string> args);
+  Task<std::string> client_everywhere(std::vector<std::string> args), client_kill(std::vector<std::string> args);
+  Task<std::string> client_list(std::vector<std::string> args), client_pause(std::vector<std::string> args);
   Taken client_unblock();
   Task<void> unblock(uint64_t id, std::string reason);
   std::string answer_session(Args args);
@@ -199,7 +202,7 @@ class ClientSession {
   std::string peer_, local_;
   std::optional<ReadPolicy> policy_;
   ReplOffset read_after_;
-  bool has_written_ = false;
+  uint64_t last_batch_ = 0;   // of its last write; 0: it wrote nothing
   bool no_evict_ = false;
   ReplyMode reply_mode_ = ReplyMode::on;
   bool muted_ = false;             // the request being run gets no reply
@@ -221,26 +224,23 @@ class ClientSession {
   ServerConnection* lease_ = nullptr;   // private, for commands
   LeaseUse lease_use_ = LeaseUse::none;
   ServerConnection* feed_ = nullptr;    // private, for messages
-  bool monitoring_ = false;
+  ServerConnection* monitor_ = nullptr;  // private, for MONITOR
+  bool redirected_to_ = false;           // others' invalidations come by the feed
   size_t confirmations_due_ = 0;
   size_t confirmations_dropped_ = 0;
   bool partial_ = false;  // request_ is the beginning of a large request
   std::unique_ptr<LargeRequest> large_;
+  std::unique_ptr<ScriptRun> script_;
+  std::unique_ptr<Tracking> tracking_;
   std::unique_ptr<Transaction> transaction_;
   std::unique_ptr<Subscriptions> subscriptions_;
 
   int64_t created_ms_, active_ms_;
   std::string last_command_ = "NULL";
 
-  template <void (ClientSession::*action)()>
-  struct Node : ReadyNode {
-    explicit Node(ClientSession& s)
-        : ReadyNode([](ReadyNode& node) { (static_cast<Node&>(node).session.*action)(); }), session(s) {}
-    ClientSession& session;
-  };
-  Node<&ClientSession::process> process_node_;
-  Node<&ClientSession::flush> flush_node_;
-  Node<&ClientSession::process> hold_node_;
+  MemberNode<ClientSession, &ClientSession::process> process_node_;
+  MemberNode<ClientSession, &ClientSession::flush> flush_node_;
+  MemberNode<ClientSession, &ClientSession::process> hold_node_;
   Timer hold_timer_;
   Signal resumed_;
   TaskSet tasks_;   // these last: cancelled before what they use goes

@@ -141,7 +141,8 @@ std::string ClientSession::hello(Args args) {
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
         "option can be used to authenticate the client and select the RESP protocol version at the same time");
   }
-  if (protocol != protocol_ && (lease_ != nullptr || feed_ != nullptr)) {
+  const bool at_exec = transaction_ && transaction_->ending;  // the connection is given back behind it
+  if (protocol != protocol_ && ((lease_ != nullptr && !at_exec) || has_feed())) {
     return error("ERR the protocol cannot be changed while watching, tracking or subscribed; use RESET first");
   }
   if (name) name_ = *name;
@@ -185,7 +186,9 @@ std::string ClientSession::reset() {
     end_transaction();
   }
   return_lease(false);
+  tracking_.reset();
   end_feed(false);
+  if (ServerConnection* monitor = std::exchange(monitor_, nullptr); monitor != nullptr) Servers::drop(*monitor);
   subscriptions_.reset();
   std::erase_if(core_.hello_subscribers, [&](const ReplyTo& each) { return each.session_id == id_; });
   authenticated_ = parser_.limits.authenticated = core_.config.requirepass.empty();

@@ -1,12 +1,14 @@
 // client_transactions.cc: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 //
 // MULTI is answered here. The first command that needs the primary takes a private connection, sends MULTI there, and
-// from then on every command is forwarded, so that each error while queueing is the server's own. Commands of ours
-// (REPLICAOF, CONFIG, CLIENT ...: Sentinel's reconfiguration) are queued here and run at EXEC, with every node down if
-// need be. One transaction holds one kind.
+// from then on each such command is forwarded, so that each error while queueing is the server's own. Commands of ours
+// (REPLICAOF, CONFIG, CLIENT ...) are queued here. At EXEC the server executes its part; if it did, ours are run, and
+// their replies are put in their places. A transaction of ours alone (Sentinel's reconfiguration) needs no server.
+#include <algorithm>
 #include <utility>
 
 #include "common/text.h"
+#include "proxy/resp/reply.h"
 #include "proxy/resp/writer.h"
 #include "proxy/routing/client_session.h"
 #include "proxy/routing/core.h"
@@ -19,11 +21,38 @@ using resp::CommandClass;
 
 constexpr std::string_view kMulti = "*1\r\n$5\r\nMULTI\r\n";
 constexpr std::string_view kDiscard = "*1\r\n$7\r\nDISCARD\r\n";
+constexpr std::string_view kNotInside = "ERR Command not allowed inside a transaction";
 constexpr std::string_view kAborted = "EXECABORT Transaction discarded because of previous errors.";
 
 bool is_ours(const resp::CommandEntry& entry) {
   if (entry.cls == CommandClass::local) return true;
   return entry.cls == CommandClass::session && entry.name != "ping" && entry.name != "echo" && entry.name != "select";
+}
+
+bool never_inside(const resp::CommandEntry& entry) {
+  if (entry.name == "psync" || entry.name == "sync" || entry.name == "shutdown") return true;
+  return std::find(entry.flags.begin(), entry.flags.end(), "no_multi") != entry.flags.end();
+}
+
+/// The server's array with our replies in their places.
+std::string merge(std::string_view theirs, const std::vector<Transaction::Own>& own,
+                  const std::vector<std::string>& ours) {
+  size_t at = theirs.find("\r\n") + 2;
+  const size_t all = static_cast<size_t>(parse_int(theirs.substr(1, at - 3)).value_or(0)) + own.size();
+  std::string merged;
+  resp::append_array(merged, static_cast<int64_t>(all));
+  size_t next = 0;
+  for (size_t place = 0; place < all; ++place) {
+    if (next < own.size() && own[next].place == place) {
+      merged += ours[next++];
+      continue;
+    }
+    resp::ReplyScanner element;
+    if (element.scan(theirs.substr(at)) != resp::ReplyScanner::State::complete) break;
+    merged += theirs.substr(at, element.size());
+    at += element.size();
+  }
+  return merged;
 }
 
 }  // namespace
@@ -71,23 +100,15 @@ ClientSession::Taken ClientSession::unwatch(const Entry& entry) {
 
 /// nullptr: unknown, or with the wrong number of arguments.
 ClientSession::Taken ClientSession::queue(const Entry* entry) {
-  if (entry == nullptr) {
-    if (transaction_->local.empty()) return queue_at_server(nullptr);
-    return refuse_queued("ERR unknown command or wrong number of arguments for '" + printable(request_.args[0]) + "'");
-  }
-  const std::string& name = entry->name;
-  if (entry->cls == CommandClass::subscribe || entry->cls == CommandClass::monitor || name == "hello" ||
-      name == "psync" || name == "sync" || name == "replconf") {
-    return refuse_queued("ERR '" + name + "' is not supported inside a transaction");
+  if (entry == nullptr) return queue_at_server(nullptr);
+  if (never_inside(*entry)) return refuse_queued(kNotInside);
+  if (entry->cls == CommandClass::subscribe) {
+    return refuse_queued("ERR '" + entry->name + "' is not supported inside a transaction");
   }
   if (may_not_write(*entry)) return refuse_queued("READONLY You can't write against a read only replica.");
-  if (is_ours(*entry) || !transaction_->local.empty()) {
-    const bool mixed = transaction_->at_server || (!is_ours(*entry) && name != "ping" && name != "echo");
-    if (!mixed) return queue_local();
-    return refuse_queued("ERR '" + name + "' cannot be queued here: a transaction holds either data commands or "
-                         "commands that the proxy answers itself");
-  }
-  return queue_at_server(entry);
+  const bool either = entry->name == "ping" || entry->name == "echo";
+  const bool here = is_ours(*entry) || (either && !transaction_->own.empty() && !transaction_->at_server);
+  return here ? queue_here() : queue_at_server(entry);
 }
 
 ClientSession::Taken ClientSession::refuse_queued(std::string_view text) {
@@ -95,9 +116,9 @@ ClientSession::Taken ClientSession::refuse_queued(std::string_view text) {
   return answer_error(text);
 }
 
-ClientSession::Taken ClientSession::queue_local() {
-  if (transaction_->local.size() >= limits::kQueuedLocalMax) return refuse_queued("ERR too many commands queued");
-  transaction_->local.emplace_back(request_.args.begin(), request_.args.end());
+ClientSession::Taken ClientSession::queue_here() {
+  if (transaction_->own.size() >= limits::kQueuedLocalMax) return refuse_queued("ERR too many commands queued");
+  transaction_->own.push_back({transaction_->queued++, {request_.args.begin(), request_.args.end()}});
   return answer("+QUEUED\r\n");
 }
 
@@ -105,7 +126,12 @@ ClientSession::Taken ClientSession::queue_at_server(const Entry* entry) {
   if (auto waits = reach_server()) return *waits;
   if (!std::exchange(transaction_->at_server, true)) lease_->send_silent(kMulti);
   if (entry != nullptr) {
+    ++transaction_->queued;
     note_keys(transaction_->noted, *entry);
+    learn_script(*entry);
+    if (entry->cls == CommandClass::scripts) tell_scripts(*entry);
+    transaction_->pins |= entry->cls == CommandClass::pin || entry->cls == CommandClass::tracking;
+    transaction_->spoils |= entry->cls == CommandClass::monitor;
     const auto db = entry->name == "select" ? parse_int(request_.args[1]) : std::nullopt;
     if (db && *db >= 0 && *db < core_.databases) transaction_->db = static_cast<int>(*db);
   }
@@ -127,24 +153,21 @@ ClientSession::Taken ClientSession::exec() {
     end_transaction();
     return answer(protocol_ == 3 ? "_\r\n" : "*-1\r\n");
   }
-  if (!now.local.empty()) {
+  if (!now.at_server && !now.watching) {
     if (replies_.owed() > 0) return pause(Pause::drained);
     pause_ = Pause::step;
-    auto commands = std::move(now.local);
+    auto commands = std::move(now.own);
     end_transaction();
-    tasks_.add(exec_local(std::move(commands)));
+    tasks_.add(exec_own(std::move(commands)));
     return Taken::yes;
-  }
-  if (!now.at_server && !now.watching) {
-    end_transaction();
-    return answer("*0\r\n");
   }
   if (now.noted && core_.writes_held) return hold(true);
   if (!now.at_server) lease_->send_silent(kMulti);
   now.ending = true;
   pause_ = Pause::reply;
   ++core_.counters.writes;
-  lease_->send_private(wire_request(), reply_to(expect(Lane::primary, {})), std::move(now.noted));
+  now.sequence = expect(Lane::primary, {});
+  lease_->send_private(wire_request(), reply_to(now.sequence), std::move(now.noted));
   return Taken::yes;
 }
 
@@ -162,10 +185,33 @@ ClientSession::Taken ClientSession::discard() {
   return Taken::yes;
 }
 
-Task<void> ClientSession::exec_local(std::vector<std::vector<std::string>> commands) {
-  std::string replies;
-  resp::append_array(replies, static_cast<int64_t>(commands.size()));
-  for (std::vector<std::string>& command : commands) {
+Task<void> ClientSession::exec_own(std::vector<Transaction::Own> own) {
+  const std::vector<std::string> ours = co_await answer_own(own);
+  const std::string merged = merge("*0\r\n", own, ours);
+  finish_step(merged);
+}
+
+/// The server's answer to EXEC has come. False: it is the whole answer.
+bool ClientSession::completes_exec(std::string_view frame) {
+  if (transaction_->own.empty()) return false;
+  auto own = std::exchange(transaction_->own, {});
+  if (!frame.starts_with('*') || frame.starts_with("*-1")) return false;
+  tasks_.add(exec_both(std::string(frame), std::move(own)));
+  return true;
+}
+
+Task<void> ClientSession::exec_both(std::string theirs, std::vector<Transaction::Own> own) {
+  const std::vector<std::string> ours = co_await answer_own(own);
+  const std::string merged = merge(theirs, own, ours);
+  deliver(transaction_->sequence, merged);
+}
+
+Task<std::vector<std::string>> ClientSession::answer_own(const std::vector<Transaction::Own>& own) {
+  std::vector<std::string> frames;
+  for (const Transaction::Own& each : own) {
+    std::vector<std::string> command = each.args;
+    const bool waits = iequals(command[0], "wait") && parse_int(command.back()).value_or(-1) >= 0;
+    if (waits) command.back() = "1";  // ms; inside a transaction nothing blocks
     const std::vector<std::string_view> args(command.begin(), command.end());
     const Entry* entry = core_.commands->find(args);
     if (concerns_all_clients(args)) {
@@ -173,8 +219,13 @@ Task<void> ClientSession::exec_local(std::vector<std::vector<std::string>> comma
       replies += frame;
       continue;
     }
+    if (concerns_all_clients(args)) {
+      auto frame = co_await client_everywhere(std::move(command));
+      frames.push_back(std::move(frame));
+      continue;
+    }
     if (entry != nullptr && entry->cls == CommandClass::session) {
-      replies += answer_session(args);
+      frames.push_back(answer_session(args));
       continue;
     }
     auto frame = core_.host.answer_at_once(caller(), args);
@@ -183,9 +234,9 @@ Task<void> ClientSession::exec_local(std::vector<std::vector<std::string>> comma
       auto later = co_await core_.host.answer_local(std::move(asking), std::move(command));
       frame = take_effect(std::move(later));
     }
-    replies += *frame;
+    frames.push_back(std::move(*frame));
   }
-  finish_step(replies);
+  co_return frames;
 }
 
 /// A command of the transaction got an error from us: as with stock, EXEC refuses the rest, and is the end itself.
@@ -198,8 +249,9 @@ void ClientSession::transaction_failed() {
 
 void ClientSession::end_transaction() {
   if (transaction_->noted) core_.freshness.forget(std::move(transaction_->noted));
+  const bool reusable = !transaction_->spoils;
   *transaction_ = {};
-  if (lease_use_ == LeaseUse::transaction) return_lease(true);
+  if (lease_use_ == LeaseUse::transaction) return_lease(reusable);
 }
 
 }  // namespace sidestream::routing

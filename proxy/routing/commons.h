@@ -1,15 +1,18 @@
-// commons.h: what the cores of one plane share. Everything here may be used from any loop, without locks.
+// commons.h: what the cores of one plane share. Everything here may be used from any loop; only scripts, which
+// take their time anyway, know a lock.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 
 #include "proxy/routing/freshness.h"
+#include "proxy/routing/script_cache.h"
 
 namespace sidestream::routing {
 
 struct Commons {
   FreshnessTable freshness;
+  ScriptCache scripts;
   std::atomic<size_t> clients{0};      // accepted and not gone, for limits.maxclients
   std::atomic<size_t> held_bytes{0};   // for hold.max-bytes, which several loops at once may pass by a request each
 };

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t kSessionTickMs = 1000;
 constexpr int64_t kFenceRetryMs = 20;
+constexpr uint64_t kAskedByUs = UINT64_MAX;  // in place of a session's id
 constexpr std::string_view kUnknownOutcome =
     "-ERR the connection to the primary broke before the reply: the outcome of this write is unknown\r\n";
 constexpr std::string_view kNobodyAnswered =
@@ -31,6 +32,9 @@ Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, Commons
       freshness(commons.freshness), held_bytes(commons.held_bytes), ring_(ring), wake_node_(*this),
       pause_timer_(world.clock, wake_node_),
       servers(world, config, freshness, *this, *this) {
+  resp::CommandTable own;
+  own.deny(config.deny_commands);
+  commands = std::make_shared<const resp::CommandTable>(std::move(own));
   tasks_.add(tick_forever());
 }
 
@@ -144,7 +148,11 @@ void Core::visit_done(uint64_t visit_id) {
 // --- replies -------------------------------------------------------------------------------------------------------
 
 void Core::reply(const ReplyTo& to, std::string_view frame) {
-  if (ClientSession* session = sessions.find(to.place, to.session_id)) session->deliver(to.sequence, frame);
+  if (ClientSession* session = sessions.find(to.place, to.session_id)) return session->deliver(to.sequence, frame);
+  const auto question = to.session_id == kAskedByUs ? questions_.find(to.sequence) : questions_.end();
+  if (question == questions_.end()) return;
+  question->second->frames.emplace_back(frame);
+  question->second->answered.notify_all();
 }
 
 void Core::frame(const ServerConnection& connection, std::string_view frame) {
@@ -168,7 +176,10 @@ void Core::borrowed_lost(const ServerConnection& connection, const ReplyTo& borr
 }
 
 void Core::move(const Moved& moved) {
-  if (sessions.find(moved.to.place, moved.to.session_id) == nullptr) return;
+  ClientSession* session = sessions.find(moved.to.place, moved.to.session_id);
+  if (session == nullptr) return;
+  session->moved_to_primary(moved.to.sequence);
+  if (moved.is_private) return reply(moved.to, {});
   if (!moved.write) ++counters.retried_reads;
   if (ask_again(moved, moved.request)) return;
   if (held_bytes + moved.request.size() > static_cast<size_t>(config.hold.max_bytes)) {
@@ -234,6 +245,26 @@ void Core::fence(uint64_t fence_id, ReplOffset offset) {
   if (found == fences_.end()) return;
   found->second->offset = offset;
   found->second->answered.notify_all();
+}
+
+// --- questions to servers ------------------------------------------------------------------------------------------
+
+Task<std::vector<std::string>> Core::ask_servers(std::string request) {
+  Question question(*this);
+  const ReplyTo to{UINT32_MAX, kAskedByUs, question.id};
+  const auto ask = [&](Target& target) {
+    ServerConnection* connection = target.pool().shared(2, 0);
+    if (connection == nullptr) return;
+    connection->send_again(request, to);
+    ++question.asked;
+  };
+  if (servers.primary() != nullptr) ask(*servers.primary());
+  for (size_t i = 0; i < servers.size(); ++i) {
+    Target& target = servers.target(static_cast<int>(i));
+    if (!target.facts().is_instance) ask(target);
+  }
+  while (question.frames.size() < question.asked) co_await question.answered.wait();
+  co_return std::move(question.frames);
 }
 
 }  // namespace sidestream::routing

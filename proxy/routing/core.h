@@ -67,6 +67,8 @@ struct Core final : ReplySink, PoolOwner {
   bool quiet() const;
   void hold_writes(bool hold);
   Task<Result<ReplOffset>> fence();
+  /// The replies of the primary and of every replica that can be asked now (an instance asks its own).
+  Task<std::vector<std::string>> ask_servers(std::string request);
 
   // ReplySink
   void reply(const ReplyTo& to, std::string_view frame) override;
@@ -99,6 +101,16 @@ struct Core final : ReplySink, PoolOwner {
     Signal done;
     bool is_done = false;
   };
+  /// One caller of ask_servers(), likewise.
+  struct Question {
+    explicit Question(Core& c) : core(c), id(++c.last_question_) { core.questions_[id] = this; }
+    ~Question() { core.questions_.erase(id); }
+    Core& core;
+    uint64_t id;
+    size_t asked = 0;
+    std::vector<std::string> frames;
+    Signal answered;
+  };
   struct Held {
     Moved moved;          // its request view is unused
     std::string request;
@@ -124,6 +136,8 @@ struct Core final : ReplySink, PoolOwner {
   CoreRing& ring_;
   std::map<uint64_t, Round*> rounds_;
   uint64_t last_round_ = 0;
+  std::map<uint64_t, Question*> questions_;
+  uint64_t last_question_ = 0;
   int64_t paused_until_ms_ = 0;
   bool paused_all_ = false;
   int64_t session_tick_ms_ = 0;

@@ -86,9 +86,14 @@ void FreshnessTable::new_history(ReplOffset offset) {
 // --- of one loop ---------------------------------------------------------------------------------------------------
 
 FreshnessMap::Batch FreshnessMap::open() {
-  if (pool_.empty()) return std::make_unique<WriteBatch>();
-  Batch batch = std::move(pool_.back());
-  pool_.pop_back();
+  Batch batch;
+  if (pool_.empty()) {
+    batch = std::make_unique<WriteBatch>();
+  } else {
+    batch = std::move(pool_.back());
+    pool_.pop_back();
+  }
+  batch->serial_ = ++last_serial_;
   return batch;
 }
 
@@ -121,6 +126,7 @@ void FreshnessMap::apply(WriteBatch& batch) {
 }
 
 void FreshnessMap::settle(Batch batch, ReplOffset role) {
+  settled_[batch->serial_ % kSettledKept] = {batch->serial_, role};
   table_.saw_role(role);
   release(std::move(batch), role);
 }
@@ -132,6 +138,11 @@ void FreshnessMap::release(Batch batch, ReplOffset role) {
   }
   batch->slots_.clear();
   if (pool_.size() < kPooledBatchesMax) pool_.push_back(std::move(batch));
+}
+
+std::optional<ReplOffset> FreshnessMap::settled_at(uint64_t serial) const {
+  const Settled& kept = settled_[serial % kSettledKept];
+  return kept.serial == serial ? std::optional(kept.offset) : std::nullopt;
 }
 
 void FreshnessMap::orphan(Batch batch) {
@@ -159,6 +170,10 @@ void FreshnessMap::new_history(ReplOffset offset) {
   table_.new_history(offset);
   orphan(std::move(unknown));
   heard_of(table_.epoch());
+}
+
+void FreshnessMap::heard_of(uint64_t epoch) {
+  if (std::exchange(epoch_, epoch) != epoch) settled_.assign(kSettledKept, {});
 }
 
 std::optional<ReplOffset> FreshnessMap::needed_any() const {

@@ -46,12 +46,15 @@ namespace sidestream::routing {
 class WriteBatch {
  public:
   bool empty() const { return slots_.empty(); }
+  /// Which batch of its map this is; they count up from 1.
+  uint64_t serial() const { return serial_; }
 
  private:
   friend class FreshnessMap;
   std::vector<uint32_t> slots_;
   bool applied_ = false;
   uint64_t orphaned_at_ = 0;
+  uint64_t serial_ = 0;
 };
 
 /// Shared by all loops; every call may come from any of them, but for those that say otherwise.
@@ -111,6 +114,7 @@ class FreshnessTable {
 /// One loop's part: its pool of batches, and the batches whose connection broke.
 class FreshnessMap {
  public:
+  static constexpr size_t kSettledKept = 1024;       // batches whose offset is still known
   static constexpr size_t kNotedKeysMax = 1024;  // more keys in one private batch raise the floor instead
   using Batch = std::unique_ptr<WriteBatch>;
 
@@ -127,6 +131,8 @@ class FreshnessMap {
   void apply(WriteBatch& batch);
   /// The primary has executed all writes of the batch; `role` is its offset after them.
   void settle(Batch batch, ReplOffset role);
+  /// With which offset that batch was settled; nullopt: not yet, or too long ago.
+  std::optional<ReplOffset> settled_at(uint64_t serial) const;
   /// The connection broke before the ROLE came; nobody knows whether the writes were executed.
   void orphan(Batch batch);
   /// Nothing of the batch was sent, or no write in it was acknowledged and none will be.
@@ -148,7 +154,7 @@ class FreshnessMap {
   void new_history(ReplOffset offset);
 
   /// This loop has forgotten what it knew about replicas of histories before this one.
-  void heard_of(uint64_t epoch) { epoch_ = epoch; }
+  void heard_of(uint64_t epoch);
   uint64_t epoch() const { return epoch_; }
   /// False: there is a newer history than this loop knows of.
   bool is_current() const { return epoch_ == table_.epoch(); }
@@ -175,6 +181,12 @@ class FreshnessMap {
   uint64_t clock_ = 0;  // orders losses and ROLEs
   std::vector<Batch> orphans_;
   std::vector<Batch> pool_;
+  struct Settled {
+    uint64_t serial = 0;
+    ReplOffset offset;
+  };
+  uint64_t last_serial_ = 0;
+  std::vector<Settled> settled_ = std::vector<Settled>(kSettledKept);  // by serial, the latest
 };
 
 }  // namespace sidestream::routing

@@ -20,6 +20,12 @@ inline constexpr size_t kLargeArgumentsSeen = 64;           // of a large reques
 inline constexpr int64_t kLastAnswerMs = 10'000;            // after the last byte of a client that has closed its side
 inline constexpr int kReservedClients = 32;                 // on the node port, for Sentinel and replicas
 
+// Scripts that are kept to be loaded again.
+inline constexpr size_t kScriptBytesMax = 1024 * 1024;  // of one
+inline constexpr size_t kScriptsBytesMax = 16 * 1024 * 1024;
+inline constexpr size_t kScriptsMax = 4096;
+inline constexpr size_t kFunctionsKnownMax = 4096;  // names of functions that were seen to write or to read
+
 // One server.
 inline constexpr size_t kInFlightBytesMax = 64 * 1024 * 1024;  // requests sent or gathered and not answered
 inline constexpr size_t kPrivateConnectionsMax = 10'000;
@@ -28,6 +34,7 @@ inline constexpr int64_t kConnectTimeoutMs = 5'000;            // TCP, AUTH, HEL
 inline constexpr int64_t kBackoffMinMs = 50;
 inline constexpr int64_t kBackoffMaxMs = 1'000;
 inline constexpr int64_t kReadStallMs = 3'000;                 // a replica that answers nothing for so long is dropped
+inline constexpr int64_t kScriptStallMs = 60'000;              // the same, where it may run a script
 inline constexpr int64_t kRetireMs = 5'000;                    // to answer what was sent to a server that is left
 inline constexpr int64_t kAskOffsetsMs = 5;                    // between questions how far replicas are
 

@@ -48,6 +48,7 @@ void Plane::set_targets(std::vector<TargetFacts> targets) {
 }
 
 void Plane::set_commands(resp::CommandTable table, std::string server_version, int databases) {
+  table.deny(core_.config.deny_commands);
   auto shared = std::make_shared<const resp::CommandTable>(std::move(table));
   cores_->tell([shared = std::move(shared), server_version = std::move(server_version), databases](Core& core) {
     core.commands = shared;
@@ -65,7 +66,9 @@ void Plane::stream_command(std::span<const std::string_view> args, bool truncate
   const auto visit = [&](std::string_view key) { core_.freshness.stream_wrote(hash_key(key), end); };
   const resp::Keys keys = resp::CommandTable::for_each_key(*entry, args, visit);
   const bool anything = keys == resp::Keys::unknown || (keys == resp::Keys::none && entry->writes);
-  if (anything) core_.freshness.stream_wrote_anything(end);
+  if (!anything) return;
+  core_.freshness.stream_wrote_anything(end);
+  if (entry->name.starts_with("function")) cores_->commons.scripts.forget_functions();
 }
 
 void Plane::relayed(ReplOffset offset) { core_.freshness.relayed(offset); }
@@ -91,6 +94,7 @@ void Plane::adopt(std::unique_ptr<ByteStream> stream, Face face) {
 
 Task<Result<ReplOffset>> Plane::fence(Caller caller) {
   if (!caller.has_written) co_return ReplOffset{0};
+  if (caller.written) co_return *caller.written;
   co_return co_await core_.fence();
 }
 
@@ -132,11 +136,21 @@ std::string Plane::explain(std::span<const std::string_view> args, const Caller&
   const resp::CommandEntry* entry = core_.commands->find(args);
   if (entry == nullptr) return "unknown command: refused";
   if (!core_.commands->arity_fits(*entry, args.size())) return "wrong number of arguments: refused";
-  const CommandClass cls = resp::effective_class(*entry, args);
+  if (entry->denied) return entry->name + ": refused, deny-commands";
+  CommandClass cls = resp::effective_class(*entry, args);
   const std::string what = fmt::format("{} ({})", entry->name, resp::class_name(cls));
   if (cls == CommandClass::session || cls == CommandClass::local) return what + ": answered here";
   const Target* primary = core_.servers.primary();
   const std::string primary_text = primary != nullptr ? "the primary " + primary->name() : "held: no primary is known";
+  if (cls == CommandClass::script) {
+    const ScriptCall call = look_at_script(*core_.commands, cores_->commons.scripts, *entry, args);
+    if (call.effect == Effect::writes) return what + ": " + primary_text + ", on a connection of its own: it may write";
+    entry = call.reader;
+    cls = CommandClass::read;
+  }
+  if (entry->name == "script|load" || entry->name == "script|flush") {
+    return what + ": " + primary_text + ", and every replica is told";
+  }
   const bool reads = cls == CommandClass::read || cls == CommandClass::read_primary || cls == CommandClass::scan;
   if (!reads) {
     const bool shared = cls == CommandClass::write;
@@ -145,10 +159,8 @@ std::string Plane::explain(std::span<const std::string_view> args, const Caller&
   const bool about_node = cls == CommandClass::read_primary;
   std::vector<uint64_t> hashes;
   const KeyFacts keys = look_at_keys(*entry, args, about_node, hashes);
-  ReadNeed need;
-  need.policy = policy_for(core_.config, caller.read_policy, *entry, args, about_node);
-  need.keys_known = keys.keys != resp::Keys::unknown;
-  need.offset = needed_offset(core_.freshness, keys, hashes, caller.read_floor);
+  ReadNeed need = need_of(core_.config, core_.freshness, {caller.read_policy, caller.read_floor}, *entry, args,
+                          about_node, keys, hashes);
   if (cls == CommandClass::scan && need.policy == ReadPolicy::fresh) need.policy = ReadPolicy::primary;
   const Decision decision = core_.servers.peek(need);
   std::string text = fmt::format("{}: ", what);

@@ -80,7 +80,8 @@ class Plane {
 
   /// A new client. Over maxclients it is told so and closed.
   void adopt(std::unique_ptr<ByteStream> stream, Face face);
-  /// An offset at or past everything this client has written so far; 0 if it wrote nothing. Asks the primary.
+  /// An offset at or past everything this client has written so far; 0 if it wrote nothing. Asks the primary if that
+  /// is not known any more.
   Task<Result<ReplOffset>> fence(Caller caller);
   /// An offset at or past everything anybody wrote through us so far. Asks the primary.
   Task<Result<ReplOffset>> fence_all();

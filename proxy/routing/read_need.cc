@@ -34,7 +34,9 @@ KeyFacts look_at_keys(const resp::CommandEntry& entry, std::span<const std::stri
     facts.bits |= uint64_t{1} << (hash >> 58);  // the map uses the lower bits
   };
   facts.keys = resp::CommandTable::for_each_key(entry, args, visit);
-  if (about_node && facts.keys == resp::Keys::none) facts.keys = resp::Keys::unknown;
+  // A script that names no key may still read some; of one that names keys we believe that these are all.
+  const bool any_key = about_node || entry.cls == resp::CommandClass::script;
+  if (any_key && hashes.empty()) facts.keys = resp::Keys::unknown;
   if (facts.keys == resp::Keys::unknown) facts.bits = kAnyKey;
   return facts;
 }
@@ -47,6 +49,25 @@ bool keys_are_known_from(const resp::CommandEntry& entry, size_t count) {
   });
 }
 
+ScriptCall look_at_script(const resp::CommandTable& commands, const ScriptCache& scripts,
+                          const resp::CommandEntry& entry, std::span<const std::string_view> args) {
+  if (!entry.writes) return {Effect::reads, &entry};
+  ScriptCall call;
+  const std::string reader = entry.name + "_ro";
+  const std::string_view name = reader;
+  call.reader = commands.find({&name, 1});
+  if (call.reader == nullptr) return call;  // before 7.0
+  if (entry.name == "eval") {
+    call.effect = effect_of_script(args[1]);
+  } else if (entry.name == "evalsha") {
+    const auto body = scripts.body(args[1]);
+    call.effect = body != nullptr ? effect_of_script(*body) : Effect::writes;
+  } else {
+    call.effect = scripts.effect_of_function(args[1]);
+  }
+  return call;
+}
+
 ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, const resp::CommandEntry& entry,
                       std::span<const std::string_view> args, bool about_node) {
   if (chosen) return about_node ? ReadPolicy::primary : *chosen;
@@ -54,6 +75,17 @@ ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, co
     if (rule_fits(rule, entry, args)) return rule.reads;
   }
   return about_node ? ReadPolicy::primary : config.routing.reads;
+}
+
+ReadNeed need_of(const Config& config, const FreshnessMap& freshness, const ReaderWish& wish,
+                 const resp::CommandEntry& entry, std::span<const std::string_view> args, bool about_node,
+                 const KeyFacts& keys, std::span<const uint64_t> hashes) {
+  ReadNeed need;
+  need.policy = policy_for(config, wish.policy, entry, args, about_node);
+  need.keys_known = keys.keys != resp::Keys::unknown;
+  need.at_least = wish.at_least;
+  if (need.policy == ReadPolicy::fresh) need.offset = needed_offset(freshness, keys, hashes, wish.at_least);
+  return need;
 }
 
 std::optional<ReplOffset> needed_offset(const FreshnessMap& freshness, const KeyFacts& keys,

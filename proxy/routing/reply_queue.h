@@ -24,6 +24,12 @@ class ReplyQueue {
   /// Not a reply: goes out now.
   void push(std::string_view frame) { out_.append(frame); }
 
+  /// Another server answers than was expected.
+  void unmark_cursor(uint64_t sequence) {
+    if (sequence >= first_ && sequence < next_) slot(sequence).cursor_number = 0;
+  }
+  /// What expect() gave out last.
+  uint64_t last() const { return next_ - 1; }
   size_t owed() const { return owed_; }
   std::string& out() { return out_; }
   const std::string& out() const { return out_; }

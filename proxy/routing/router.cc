@@ -6,30 +6,31 @@
 namespace sidestream::routing {
 namespace {
 
-/// Who may answer under the policy: the policy in figures, so that each server costs three comparisons.
+/// Who may answer under the policy: the policy in figures, so that each server costs few comparisons.
 struct Eligible {
   ReplOffset at_least{INT64_MAX};
-  int64_t lag_max_ms = INT64_MAX;
+  bool may_lag = true;
   bool stale_too = false;
 
-  Eligible(const ReadNeed& need, const Conditions& now) {
-    switch (need.policy) {
-      case ReadPolicy::fresh:
-        if (need.offset) at_least = *need.offset;
-        break;
-      case ReadPolicy::bounded:
-        at_least = ReplOffset{now.head.value - now.config->routing.max_lag_bytes};
-        lag_max_ms = now.config->routing.max_lag_ms;
-        break;
-      case ReadPolicy::eventual: at_least = ReplOffset{INT64_MIN}; break;
-      case ReadPolicy::primary: break;
-    }
+  explicit Eligible(const ReadNeed& need) : may_lag(need.policy != ReadPolicy::bounded) {
+    const bool may_be_old = need.policy == ReadPolicy::bounded || need.policy == ReadPolicy::eventual;
+    if (may_be_old) at_least = need.at_least.value > 0 ? need.at_least : ReplOffset{INT64_MIN};
+    if (need.policy == ReadPolicy::fresh && need.offset) at_least = *need.offset;
   }
   bool operator()(const TargetView& target) const {
-    if (target.weight <= 0) return false;
-    return stale_too || (target.online && target.known >= at_least && target.lag_ms <= lag_max_ms);
+    if (target.weight <= 0 || target.known < at_least) return false;
+    return stale_too || (target.online && (may_lag || !target.lagging));
   }
 };
+
+/// Beyond a limit it is out, and in again when it is within three quarters: at the border it would go to and fro.
+void judge_lag(const Conditions& now, TargetView& target) {
+  const auto& limits = now.config->routing;
+  const int64_t lag_bytes = now.head - target.known;
+  const bool beyond = target.lag_ms > limits.max_lag_ms || lag_bytes > limits.max_lag_bytes;
+  const bool within = target.lag_ms <= limits.max_lag_ms / 4 * 3 && lag_bytes <= limits.max_lag_bytes / 4 * 3;
+  target.lagging = beyond || (target.lagging && !within);
+}
 
 bool preferred(const TargetView& target, std::string_view prefer) {
   if (prefer == "local") return target.local;
@@ -79,7 +80,10 @@ Reason not_served(const ReadNeed& need, std::span<TargetView*> targets) {
 
 Decision route_read(const ReadNeed& need, const Conditions& now, std::span<TargetView*> targets) {
   const std::string_view prefer = now.config->routing.prefer;
-  Eligible eligible(need, now);
+  if (need.policy == ReadPolicy::bounded) {
+    for (TargetView* target : targets) judge_lag(now, *target);
+  }
+  Eligible eligible(need);
   const int target = choose(eligible, prefer, need.sticky, targets);
   if (target >= 0) return {target, served(need)};
   const Reason reason = not_served(need, targets);
@@ -88,7 +92,7 @@ Decision route_read(const ReadNeed& need, const Conditions& now, std::span<Targe
   // Nobody else is left: an old answer beats none where the policy allows old answers at all.
   ReadNeed any = need;
   any.policy = ReadPolicy::eventual;
-  const int lagging = choose(Eligible(any, now), prefer, need.sticky, targets);
+  const int lagging = choose(Eligible(any), prefer, need.sticky, targets);
   if (lagging >= 0) return {lagging, Reason::stale_data};
   eligible.stale_too = now.config->replica_serve_stale_data;
   const int stale = eligible.stale_too ? choose(eligible, prefer, need.sticky, targets) : -1;

@@ -25,6 +25,7 @@ struct TargetView {
   ReplOffset known;      // the highest offset it is known to have applied
   int64_t lag_ms = 0;
   int64_t credit = 0;    // of the round-robin; written by the decision
+  bool lagging = false;  // beyond max-lag, and not well within it since; written by the decision
 };
 
 /// Everything else about the moment, the same for all reads.
@@ -38,7 +39,14 @@ struct ReadNeed {
   ReadPolicy policy = ReadPolicy::fresh;
   bool keys_known = true;
   std::optional<ReplOffset> offset;  // nullopt: a write is under way, only the primary knows
+  ReplOffset at_least;               // whatever the policy: the client was promised (READAFTER)
   int sticky = -1;                   // the server where this client has earlier reads in flight
+
+  /// What the server has to prove; nullopt: nothing.
+  std::optional<ReplOffset> proof() const {
+    if (policy == ReadPolicy::fresh) return offset;
+    return at_least.value > 0 ? std::optional(at_least) : std::nullopt;
+  }
 };
 
 struct Decision {

@@ -18,7 +18,10 @@ constexpr size_t kEntriesFirst = 16;
 
 /// What a replica says when it cannot serve reads just now; the primary can.
 bool cannot_serve(std::string_view frame) {
-  return frame.starts_with("-LOADING") || frame.starts_with("-MASTERDOWN") || frame.starts_with("-NOAUTH");
+  for (const std::string_view error : {"-LOADING", "-MASTERDOWN", "-BUSY ", "-NOAUTH"}) {
+    if (frame.starts_with(error)) return true;
+  }
+  return false;
 }
 
 Error refused(std::string_view command, std::string_view reply) {
@@ -314,7 +317,7 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
 void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {
   const bool fresh = entry.need.value < 0 || proven_ >= entry.need;
   if (fresh && (plan_.is_primary || !cannot_serve(frame))) return sink_.reply(entry.to, frame);
-  sink_.move({entry.to, request, plan_.protocol, plan_.db, false});
+  sink_.move({entry.to, request, plan_.protocol, plan_.db, false, plan_.is_private});
 }
 
 Result<void> ServerConnection::on_role(Entry entry, std::string_view frame) {
@@ -371,7 +374,7 @@ void ServerConnection::give_back(Entry entry, std::string_view request, bool sen
       if (entry.batch) sent ? freshness_.orphan(std::move(entry.batch)) : freshness_.forget(std::move(entry.batch));
       if (entry.fence_id != 0) sink_.fence(entry.fence_id, ReplOffset{-1});
       break;
-    case Kind::read: sink_.move({entry.to, request, plan_.protocol, plan_.db, false}); break;
+    case Kind::read: sink_.move({entry.to, request, plan_.protocol, plan_.db, false, plan_.is_private}); break;
     case Kind::again: sink_.lost(entry.to, true); break;
     case Kind::write:
       // What only a private connection may carry (it may block, or depends on what went before) is not moved.

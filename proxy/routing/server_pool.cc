@@ -150,7 +150,9 @@ void ServerPool::tick() {
   const int64_t now_ms = world_.clock.now_ms();
   if (!plan_.is_primary) {
     for (size_t i = 0; i < connections_.size(); ++i) {
-      if (!connections_[i]->stalled(now_ms, limits::kReadStallMs)) continue;
+      const bool is_private = connections_[i]->plan().is_private;  // it may run a script
+      const int64_t limit_ms = is_private ? limits::kScriptStallMs : limits::kReadStallMs;
+      if (!connections_[i]->stalled(now_ms, limit_ms)) continue;
       connections_[i]->fail(Error{Errc::timed_out, "it answers nothing"});
     }
   }

@@ -101,6 +101,22 @@ void Servers::drop_all() {
   for (Leaving& each : leaving_) each.target->pool().drop_all();
 }
 
+void Servers::give_back(ServerConnection& connection) {
+  if (primary_ && connection.belongs_to(primary_->pool())) return primary_->pool().give_back(connection);
+  for (const auto& target : targets_) {
+    if (connection.belongs_to(target->pool())) return target->pool().give_back(connection);
+  }
+  drop(connection);
+}
+
+void Servers::tell_replicas(std::string_view request) {
+  for (const auto& target : targets_) {
+    const bool there = target->view.online && !target->facts().is_instance;
+    ServerConnection* connection = there ? target->pool().shared(2, 0) : nullptr;
+    if (connection != nullptr) connection->send_silent(request);
+  }
+}
+
 Decision Servers::route(const ReadNeed& need) {
   const Decision decision = route_read(need, conditions(), views_);
   if (decision.reason == Reason::fresh_behind) ask_how_far();

@@ -37,6 +37,10 @@ class Servers {
     connection.borrower = {};
     connection.close();
   }
+  /// A borrowed connection: to be borrowed again if its server is still one of ours.
+  void give_back(ServerConnection& connection);
+  /// To every replica that is there and no instance of its own; nobody waits for the answers.
+  void tell_replicas(std::string_view request);
   /// By the number that cursors use; -1: gone.
   int index_of(int number) const;
 

@@ -4,9 +4,12 @@ import shlex
 
 import pytest
 
-from command_corpus import CORPUS
+import command_corpus
 from harness import wait_for
 from resp_client import same_bytes, same_reply
+from server_corpus import SERVER_CORPUS
+
+CORPUS = {**command_corpus.CORPUS, **SERVER_CORPUS}
 
 
 def commands(text):

@@ -188,7 +188,7 @@ TEST_CASE_FIXTURE(Tables, "keys: as COMMAND GETKEYS tells them") {
     CAPTURE(row.request);
     const Found found = keys_of(v7, row.request);
     CHECK(found.names == row.keys);
-    const bool script = class_of(v7, row.request) == CommandClass::script;
+    const bool script = class_of(v7, row.request) == CommandClass::script && writes(v7, row.request);
     CHECK(found.keys == (script ? Keys::unknown : Keys::known));
   }
 }
@@ -276,14 +276,26 @@ TEST_CASE("keys: specs that no stock command of 7.0 has") {
   CHECK(keys_of(entry, "cmd 9223372036854775807 x a").keys == Keys::unknown);
 }
 
+TEST_CASE("denied commands: by name, in containers, one by one") {
+  CommandTable table;
+  const std::vector<std::string> names = {"MULTI", "CLIENT|TRACKING", "Config", "nosuch", "script|nosuch"};
+  table.deny(names);
+  const auto denied = [&](std::string_view request) { return table.find(Typed(std::string(request)).args())->denied; };
+  CHECK(denied("multi"));
+  CHECK_FALSE(denied("exec"));
+  CHECK(denied("config"));
+  CHECK(denied("client tracking on"));
+  CHECK_FALSE(denied("client caching yes"));
+  CHECK_FALSE(denied("client"));
+}
+
 TEST_CASE_FIXTURE(Tables, "classes: only what holds state on its connection pins a client") {
   for (const CommandTable* table : {&v7, &v6}) {
     std::set<std::string> pinned;
     for_each_entry(table->commands(), [&](const CommandEntry& entry) {
       if (entry.cls == CommandClass::pin) pinned.insert(entry.name);
     });
-    CHECK(pinned == std::set<std::string>{"client|caching", "client|getredir", "client|tracking", "client|trackinginfo",
-                                          "script|debug"});
+    CHECK(pinned == std::set<std::string>{"script|debug"});
   }
   CHECK(v7.size() >= 240);
 }
@@ -358,7 +370,8 @@ const std::vector<ClassRow> kClassRows = {
     {"command count", CommandClass::read_primary, false},
     {"module list", CommandClass::read_primary, false},
     {"MODULE LOAD x", CommandClass::local, false},
-    {"script load x", CommandClass::private_primary, false},
+    {"script load x", CommandClass::scripts, false},
+    {"script exists x", CommandClass::private_primary, false},
     {"script debug yes", CommandClass::pin, false},
     {"acl whoami", CommandClass::private_primary, false},
     {"slowlog get", CommandClass::private_primary, false},

@@ -192,6 +192,26 @@ TEST_CASE("freshness: a mark is pending until the ROLE behind it, then an offset
   CHECK(map.needed_any() == at(70));
 }
 
+TEST_CASE("freshness: a batch is remembered with its offset, for a while and for one history") {
+  FreshnessTable table(16);
+  FreshnessMap map(table);
+  auto batch = map.open();
+  const uint64_t serial = batch->serial();
+  CHECK(serial > 0);
+  map.mark(*batch, 3);
+  CHECK_FALSE(map.settled_at(serial).has_value());
+  map.settle(std::move(batch), at(70));
+  CHECK(map.settled_at(serial) == at(70));
+  auto another = map.open();
+  CHECK(another->serial() != serial);
+  map.forget(std::move(another));
+  CHECK_FALSE(map.settled_at(serial + 1).has_value());
+  map.new_history(at(5));
+  CHECK_FALSE(map.settled_at(serial).has_value());
+  for (size_t i = 0; i <= FreshnessMap::kSettledKept; ++i) map.settle(map.open(), at(static_cast<int64_t>(100 + i)));
+  CHECK_FALSE(map.settled_at(serial).has_value());
+}
+
 TEST_CASE("freshness: two connections, the later mark answered first") {
   FreshnessTable table(16);
   FreshnessMap map(table);

@@ -84,11 +84,49 @@ TEST_CASE("router: bounded in time and bytes") {
   group.targets[1].known = ReplOffset{600};
   CHECK(group.read(ReadPolicy::bounded).target == -1);
   CHECK(group.read(ReadPolicy::bounded).reason == Reason::bounded_exceeded);
-  group.targets[1].known = ReplOffset{700};
+  group.targets[1].known = ReplOffset{800};
   CHECK(group.read(ReadPolicy::bounded).target == 1);
   group.targets[0].lag_ms = 100;
   group.targets[1].online = false;
   CHECK(group.read(ReadPolicy::bounded).target == 0);
+}
+
+TEST_CASE("router: at the border of max-lag nobody goes to and fro") {
+  Group group({server(100)});
+  group.config.routing.max_lag_ms = 1000;
+  group.config.routing.max_lag_bytes = 400;
+  const auto reads = [&](int64_t lag_ms, int64_t lag_bytes) {
+    group.targets[0].lag_ms = lag_ms;
+    group.targets[0].known = ReplOffset{1000 - lag_bytes};
+    return group.read(ReadPolicy::bounded).target == 0;
+  };
+  CHECK(reads(1000, 400));   // within, up to the limit
+  CHECK_FALSE(reads(1001, 0));
+  CHECK_FALSE(reads(1000, 0));
+  CHECK_FALSE(reads(751, 0));
+  CHECK(reads(750, 0));
+  CHECK(reads(1000, 0));     // and in for the whole way up
+  CHECK_FALSE(reads(0, 401));
+  CHECK_FALSE(reads(0, 301));
+  CHECK(reads(0, 300));
+  CHECK(group.read(ReadPolicy::eventual).target == 0);
+}
+
+TEST_CASE("router: a promise to one client holds under every policy") {
+  Group group({server(100, 500), server(100, 900)});
+  ReadNeed need;
+  need.at_least = ReplOffset{800};
+  for (const ReadPolicy policy : {ReadPolicy::bounded, ReadPolicy::eventual}) {
+    need.policy = policy;
+    CHECK(need.proof() == ReplOffset{800});
+    for (int i = 0; i < 5; ++i) CHECK(route_read(need, group.now, group.views).target == 1);
+  }
+  need.at_least = ReplOffset{950};
+  CHECK(route_read(need, group.now, group.views).target == -1);
+  group.now.primary_usable = false;  // rather nobody than an old answer
+  CHECK(route_read(need, group.now, group.views).target == -1);
+  need.at_least = ReplOffset{};
+  CHECK_FALSE(need.proof().has_value());
 }
 
 TEST_CASE("router: the last one is not dropped where old answers are allowed") {
