@@ -159,7 +159,7 @@ void ClientSession::tell_scripts(const Entry& entry) {
   const bool flush = entry.name == "script|flush";
   if (flush) core_.commons.scripts.forget_scripts();
   if (entry.name == "script|load") learn_script(entry);
-  if (flush || entry.name == "script|load") core_.servers.tell_replicas(wire_request());
+  if (flush || entry.name == "script|load") core_.servers.tell_replicas(wire_request(), flush);
 }
 
 /// Whoever runs one.

@@ -215,11 +215,6 @@ Task<std::vector<std::string>> ClientSession::answer_own(const std::vector<Trans
     const std::vector<std::string_view> args(command.begin(), command.end());
     const Entry* entry = core_.commands->find(args);
     if (concerns_all_clients(args)) {
-      const auto frame = co_await client_everywhere(std::move(command));
-      replies += frame;
-      continue;
-    }
-    if (concerns_all_clients(args)) {
       auto frame = co_await client_everywhere(std::move(command));
       frames.push_back(std::move(frame));
       continue;

@@ -148,7 +148,8 @@ std::string Plane::explain(std::span<const std::string_view> args, const Caller&
     entry = call.reader;
     cls = CommandClass::read;
   }
-  if (entry->name == "script|load" || entry->name == "script|flush") {
+  if (cls == CommandClass::scripts) {
+    if (entry->name.ends_with("|kill")) return what + ": every server is asked";
     return what + ": " + primary_text + ", and every replica is told";
   }
   const bool reads = cls == CommandClass::read || cls == CommandClass::read_primary || cls == CommandClass::scan;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proxy/resp/writer.h"
 #include "proxy/routing/limits.h"
 
 namespace sidestream::routing {
@@ -86,6 +87,7 @@ bool Servers::quiet() const {
 void Servers::tick() {
   if (primary_) primary_->tick();
   for (const auto& target : targets_) target->tick();
+  flush_scripts();
   const int64_t now_ms = world_.clock.now_ms();
   for (Leaving& each : leaving_) {
     if (now_ms >= each.until_ms) each.target->pool().drop_all();
@@ -109,11 +111,21 @@ void Servers::give_back(ServerConnection& connection) {
   drop(connection);
 }
 
-void Servers::tell_replicas(std::string_view request) {
+void Servers::tell_replicas(std::string_view request, bool flush) {
   for (const auto& target : targets_) {
-    const bool there = target->view.online && !target->facts().is_instance;
-    ServerConnection* connection = there ? target->pool().shared(2, 0) : nullptr;
+    if (target->facts().is_instance) continue;
+    ServerConnection* connection = target->pool().shared(2, 0);
     if (connection != nullptr) connection->send_silent(request);
+    if (connection == nullptr && flush) target->owes_flush = true;
+  }
+}
+
+void Servers::flush_scripts() {
+  for (const auto& target : targets_) {
+    ServerConnection* connection = target->owes_flush ? target->pool().shared(2, 0) : nullptr;
+    if (connection == nullptr) continue;
+    connection->send_silent(resp::command({"SCRIPT", "FLUSH"}));
+    target->owes_flush = false;
   }
 }
 

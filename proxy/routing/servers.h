@@ -39,8 +39,9 @@ class Servers {
   }
   /// A borrowed connection: to be borrowed again if its server is still one of ours.
   void give_back(ServerConnection& connection);
-  /// To every replica that is there and no instance of its own; nobody waits for the answers.
-  void tell_replicas(std::string_view request);
+  /// SCRIPT LOAD or FLUSH, to every replica that is no instance of its own; nobody waits for the answers. Who cannot
+  /// hear it now is flushed later; a script that is missing is loaded when it is asked for.
+  void tell_replicas(std::string_view request, bool flush);
   /// By the number that cursors use; -1: gone.
   int index_of(int number) const;
 
@@ -53,6 +54,7 @@ class Servers {
   int free_number();
   void leave(std::unique_ptr<Target> target);
   void ask_how_far();
+  void flush_scripts();
 
   World& world_;
   const Config& config_;

@@ -34,6 +34,7 @@ class Target {
 
   TargetView view;   // for the router
   uint64_t reads = 0, writes = 0;
+  bool owes_flush = false;   // a SCRIPT FLUSH did not reach it
 
  private:
   std::optional<ReplOffset> check_role(std::string_view frame);
