@@ -102,7 +102,7 @@ ClientSession::Taken ClientSession::unwatch(const Entry& entry) {
 ClientSession::Taken ClientSession::queue(const Entry* entry) {
   if (entry == nullptr) return queue_at_server(nullptr);
   if (never_inside(*entry)) return refuse_queued(kNotInside);
-  if (entry->cls == CommandClass::subscribe) {
+  if (entry->cls == CommandClass::subscribe || entry->name == "client|unblock") {
     return refuse_queued("ERR '" + entry->name + "' is not supported inside a transaction");
   }
   if (may_not_write(*entry)) return refuse_queued("READONLY You can't write against a read only replica.");

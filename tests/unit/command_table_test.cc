@@ -360,7 +360,7 @@ const std::vector<ClassRow> kClassRows = {
     {"subscribe c", CommandClass::subscribe, false},
     {"monitor", CommandClass::monitor, false},
     {"client setname x", CommandClass::session, false},
-    {"CLIENT TRACKING on", CommandClass::pin, false},
+    {"CLIENT TRACKING on", CommandClass::tracking, false},
     {"ping", CommandClass::session, false},
     {"info", CommandClass::local, false},
     {"config get x", CommandClass::local, false},
@@ -435,7 +435,7 @@ TEST_CASE("table: before any node has answered our own commands are there") {
     CHECK(table.arity_fits(*entry, typed.args().size()));
     CHECK(entry->cls != CommandClass::pin);
   }
-  CHECK(class_of(table, "client tracking on") == CommandClass::pin);
+  CHECK(class_of(table, "client tracking on") == CommandClass::tracking);
   CHECK(table.find(Typed("get k").args()) == nullptr);
   CHECK(table.find({}) == nullptr);
 }
