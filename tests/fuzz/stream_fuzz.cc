@@ -148,7 +148,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace sidestream::fuzz;
   Input input(data, size);
   const bool raw = input.take() % 2 == 0;
-  const size_t piece = raw ? 1 + input.take_below(40) : 1 + input.take() * 113U;
+  const size_t piece = raw ? 1 + input.take_below(40) : 200 + input.take() * 113U;
   const std::string bytes = raw ? std::string(input.rest()) : build(input);
   Outcome expected, whole, pieces;
   Reference(bytes, expected).read();
