@@ -142,8 +142,7 @@ struct Scene {
     world.run_for(5);
     return *clients.back();
   }
-  /// Of all loops.
-  Counters counters() {
+  Counters counters() {  // of all loops
     bool done = false;
     tasks.add(look_around(done));
     CHECK(world.run_until([&] { return done; }, 1000));
@@ -469,6 +468,14 @@ TEST_CASE("session: PSYNC hands the stream over with what was read behind it") {
   CHECK(scene.world.run_until([&] { return replica.closed; }, 1000));
   CHECK(replica.heard == "+REPLCONF\r\n+replica REPLCONF ACK 0\r\n\r\n");
   CHECK(scene.plane.clients().connected == 0);
+}
+
+TEST_CASE("session: whoever leaves before a slow answer is not waited for") {
+  Scene scene(2);
+  Client& client = scene.client();
+  client.say({"INFO", "slowly"});
+  client.finish();
+  CHECK(scene.world.run_until([&] { return scene.plane.clients().connected == 0; }, 2 * limits::kLastAnswerMs));
 }
 
 TEST_CASE("session: nothing is left behind") {
