@@ -96,6 +96,7 @@ void ClientSession::process() {
       protocol_error();
       break;
     }
+    if (!partial_) prefetch_next(core_.freshness, input_.view().substr(parser_.consumed()));
     if (!request_.args.empty() && run() == Taken::not_yet) break;
     partial_ ? begin_passing() : input_.consume(parser_.consumed());
     // What else came with a request that was held too long is not held anew.

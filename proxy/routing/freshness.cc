@@ -1,7 +1,11 @@
 // freshness.cc: counting marks. See the header for the rules, and for what may happen at the same time.
 #include "proxy/routing/freshness.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 #include <utility>
 
 #include "common/check.h"
@@ -10,10 +14,23 @@ namespace sidestream::routing {
 namespace {
 
 constexpr size_t kPooledBatchesMax = 64;
+constexpr size_t kLargePageBytes = size_t{2} << 20;
 
 void raise(std::atomic<int64_t>& high, int64_t value) {
   int64_t seen = high.load(std::memory_order_relaxed);
   while (seen < value && !high.compare_exchange_weak(seen, value, std::memory_order_acq_rel)) {}
+}
+
+/// Slots are looked up at random: with pages of 4 KiB, finding the page cost more than reading the slot. One large page
+/// holds all but the floor, where the system has one to give.
+std::atomic<uint64_t>* allocate_slots(size_t count) {
+  const size_t bytes = (count * sizeof(uint64_t) + kLargePageBytes - 1) / kLargePageBytes * kLargePageBytes;
+  void* const memory = std::aligned_alloc(kLargePageBytes, bytes);
+  CHECK(memory != nullptr);
+  ::madvise(memory, (count - 1) * sizeof(uint64_t), MADV_HUGEPAGE);
+  auto* const slots = static_cast<std::atomic<uint64_t>*>(memory);
+  std::uninitialized_value_construct_n(slots, count);
+  return slots;
 }
 
 }  // namespace
@@ -21,11 +38,11 @@ void raise(std::atomic<int64_t>& high, int64_t value) {
 // --- shared --------------------------------------------------------------------------------------------------------
 
 FreshnessTable::FreshnessTable(size_t slots)
-    : mask_(slots - 1),
-      floor_(static_cast<uint32_t>(slots)),
-      slots_(std::make_unique<std::atomic<uint64_t>[]>(slots + 1)) {
+    : mask_(slots - 1), floor_(static_cast<uint32_t>(slots)), slots_(allocate_slots(slots + 1)) {
   CHECK(slots > 0 && (slots & (slots - 1)) == 0);
 }
+
+void FreshnessTable::Free::operator()(std::atomic<uint64_t>* slots) const { std::free(slots); }
 
 void FreshnessTable::add_mark(uint32_t slot) {
   std::atomic<uint64_t>& word = slots_[slot];

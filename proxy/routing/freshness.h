@@ -100,9 +100,13 @@ class FreshnessTable {
   /// A pending slot, one mark or one interruption later.
   static uint64_t next_turn(uint64_t value) { return kPending | (value + kTurn); }
 
+  struct Free {
+    void operator()(std::atomic<uint64_t>* slots) const;
+  };
+
   const uint64_t mask_;
   const uint32_t floor_;  // index of the last slot
-  std::unique_ptr<std::atomic<uint64_t>[]> slots_;
+  const std::unique_ptr<std::atomic<uint64_t>[], Free> slots_;
   // Loops that write one of these do not slow down those that read another.
   static constexpr size_t kCacheLine = 64;
   alignas(kCacheLine) std::atomic<int64_t> relayed_{0};

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/text.h"
+#include "proxy/resp/plain_length.h"
 
 namespace sidestream::routing {
 namespace {
@@ -98,6 +99,17 @@ std::optional<ReplOffset> needed_offset(const FreshnessMap& freshness, const Key
   }
   if (need) need = std::max(*need, at_least);
   return need;
+}
+
+void prefetch_next(const FreshnessMap& freshness, std::string_view pipelined) {
+  const char* const end = pipelined.data() + pipelined.size();
+  int64_t length = 0;
+  const char* at = resp::read_plain_length(pipelined.data(), end, '*', length);
+  if (at == nullptr || length < 2) return;
+  at = resp::read_plain_length(at, end, '$', length);
+  if (at == nullptr || length + 2 > end - at) return;
+  at = resp::read_plain_length(at + length + 2, end, '$', length);
+  if (at != nullptr && length <= end - at) freshness.prefetch(hash_key({at, static_cast<size_t>(length)}));
 }
 
 }  // namespace sidestream::routing

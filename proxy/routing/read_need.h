@@ -57,4 +57,8 @@ ReadNeed need_of(const Config& config, const FreshnessMap& freshness, const Read
 std::optional<ReplOffset> needed_offset(const FreshnessMap& freshness, const KeyFacts& keys,
                                         std::span<const uint64_t> hashes, ReplOffset at_least);
 
+/// Another request stands behind the one that is run now: what is known about its key is on its way meanwhile. A hint;
+/// the key of nearly all commands is their first argument.
+void prefetch_next(const FreshnessMap& freshness, std::string_view pipelined);
+
 }  // namespace sidestream::routing
