@@ -48,6 +48,7 @@ class Instance final : private replication::RelayObserver, private routing::Plan
  private:
   // RelayObserver
   void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) override;
+  void stream_follows(std::string_view bytes) override { plane_->stream_follows(bytes); }
   void upstream_changed() override;
   void replica_changed(uint64_t link_id) override;
 

@@ -252,6 +252,7 @@ void Relay::reap() {
 // --- the stream ---
 
 void Relay::stream_command(const StreamScanner::Command& command) {
+  if (!command.behind.empty()) observer_.stream_follows(command.behind);
   observer_.stream_command(command.args, command.truncated, command.end);
 }
 

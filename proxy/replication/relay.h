@@ -39,6 +39,8 @@ class RelayObserver {
   /// Each whole command of the stream, before any replica sees its bytes. `end` is the offset of its last byte.
   /// `truncated`: arguments are cut or missing because the command is large.
   virtual void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) = 0;
+  /// Before that, when more has arrived already: the bytes that follow, for who wants to get ready. Not checked yet.
+  virtual void stream_follows(std::string_view /*bytes*/) {}
   /// State of the upstream link, ids, or the offset other than by the stream (new history, truncation).
   virtual void upstream_changed() = 0;
   /// A replica attached, went online, acknowledged or left.

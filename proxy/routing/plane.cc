@@ -60,6 +60,8 @@ void Plane::set_commands(resp::CommandTable table, std::string server_version, i
 
 const resp::CommandTable& Plane::commands() const { return *core_.commands; }
 
+void Plane::stream_follows(std::string_view bytes) { prefetch_next(core_.freshness, bytes); }
+
 void Plane::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
   const resp::CommandEntry* entry = core_.commands->find(args);
   if (entry == nullptr || truncated) return core_.freshness.stream_wrote_anything(end);

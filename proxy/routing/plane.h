@@ -73,6 +73,8 @@ class Plane {
 
   /// One command of the relayed stream; `truncated`: args are not complete (a huge command), its keys are unknown.
   void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end);
+  /// What comes behind the next command, as far as it has arrived: a hint.
+  void stream_follows(std::string_view bytes);
   /// The stream has been passed on up to here.
   void relayed(ReplOffset offset);
   /// Offsets start anew (another history, or ours was cut back): what was known about servers and keys is void.
