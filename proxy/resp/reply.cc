@@ -60,7 +60,7 @@ size_t plain_size(std::string_view bytes) {
 }  // namespace
 
 ReplyScanner::State ReplyScanner::scan(std::string_view bytes) {
-  if (position_ == 0 && searched_ == 0) {
+  if (position_ == 0 && searched_ == 0 && pending_ == 1) {
     if (const size_t size = plain_size(bytes)) {
       position_ = size;
       pending_ = 0;

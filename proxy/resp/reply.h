@@ -21,6 +21,13 @@ class ReplyScanner {
   State scan(std::string_view bytes);
   /// Size of the complete reply; then start afresh for the next with reset().
   size_t size() const { return position_; }
+  /// While it is incomplete: how far it is understood; beyond the bytes while a bulk is on its way.
+  size_t understood() const { return position_; }
+  /// The first `n` bytes, at most those understood, are gone: `bytes` start behind them from now on.
+  void forget(size_t n) {
+    position_ -= n;
+    searched_ = searched_ > n ? searched_ - n : 0;
+  }
   void reset() { *this = {}; }
 
  private:

@@ -1,13 +1,17 @@
-// client_large.cc: requests larger than limits.stream-above, passed on while they arrive.
+// client_large.cc: requests and replies larger than limits.stream-above, passed on while they arrive.
 //
-// Happy path: such a request is run as soon as its command and first arguments are there, on a private connection of
-// the primary (or the one the client has already); run() sends what has come, and what comes after it is sent on in
-// chunks. The client is read only while the server takes what was read. Its keys are marked like those of all private
-// writes, all keys if some may still be on their way.
-// Failure modes: a request that is refused at once is read to its end and thrown away; a server connection that breaks
-// gets the rest thrown away too, and the client is told that nothing was executed; a client that goes half-way takes
-// the server connection with it, and the server forgets what it had. While no server can take it (held, waiting for
-// earlier replies) the rest stays in the socket.
+// Requests. Happy path: such a request is run as soon as its command and first arguments are there, on a private
+// connection of the primary (or the one the client has already); run() sends what has come, and what comes after it is
+// sent on in chunks. The client is read only while the server takes what was read. Its keys are marked like those of
+// all private writes, all keys if some may still be on their way. Failure modes: a request that is refused at once is
+// read to its end and thrown away; a server connection that breaks gets the rest thrown away too, and the client is
+// told that nothing was executed; a client that goes half-way takes the server connection with it, and the server
+// forgets what it had. While no server can take it (held, waiting for earlier replies) the rest stays in the socket.
+//
+// Replies. Happy path: a large reply that is the client's next one goes out as it comes in (server_connection.h); the
+// server is read while the client's unsent output is small. One whose turn has not come waits at its server.
+// Failure modes: a server that breaks in the middle of a reply breaks the client too, since half a reply cannot be
+// taken back; a client that goes, or does not read while others wait, has the rest thrown away.
 #include <algorithm>
 #include <utility>
 
@@ -21,6 +25,8 @@ namespace {
 
 using resp::CommandClass;
 using resp::RequestTail;
+
+constexpr size_t kHeadBytes = 8;
 
 /// Commands that may be run when only their beginning is known: those that the server does for us.
 bool streams(const resp::CommandEntry& entry, std::span<const std::string_view> args) {
@@ -107,6 +113,72 @@ void ClientSession::end_passing(RequestTail::State state) {
   resp::append_error(frame, "ERR " + large_->tail.error());
   to != nullptr ? deliver(large_->sequence, frame) : reply(frame);
   closing_ = true;
+}
+
+// --- replies -------------------------------------------------------------------------------------------------------
+
+Turn ClientSession::begin_large_reply(uint64_t sequence, ServerConnection& from) {
+  if (in_transaction() && !transaction_->own.empty()) return Turn::whole;  // replies of ours go into it
+  if (!large_replies_) large_replies_ = std::make_unique<LargeReplies>();
+  std::vector<ServerConnection*>& all = large_replies_->from;
+  if (std::find(all.begin(), all.end(), &from) == all.end()) all.push_back(&from);
+  if (!replies_.is_next(sequence)) return Turn::later;
+  large_replies_->head.clear();
+  return Turn::now;
+}
+
+Turn ClientSession::pass_large_reply(std::string_view bytes) {
+  std::string& head = large_replies_->head;
+  if (head.empty()) head = bytes.substr(0, kHeadBytes);
+  replies_.pass(bytes);
+  flush();
+  if (stream_->unsent() <= limits::kOutputPauseBytes) return Turn::now;
+  watch_output();
+  return Turn::later;
+}
+
+void ClientSession::end_large_reply(uint64_t sequence, ServerConnection& from, std::string_view bytes) {
+  std::erase(large_replies_->from, &from);
+  large_replies_->key = 0;
+  const std::string head = std::exchange(large_replies_->head, {});
+  deliver(sequence, bytes, head);
+}
+
+/// Half a reply cannot be taken back.
+void ClientSession::large_reply_lost(ServerConnection& from, bool begun) {
+  std::erase(large_replies_->from, &from);
+  if (begun) kill();
+}
+
+void ClientSession::leave_large_replies() {
+  if (!large_replies_) return;
+  for (ServerConnection* each : std::exchange(large_replies_->from, {})) each->reader_gone();
+}
+
+/// A reply came to its end, or the client has read more.
+void ClientSession::continue_large_replies() {
+  if (large_replies_->from.empty() || stream_->unsent() > limits::kOutputPauseBytes) return;
+  for (ServerConnection* each : large_replies_->from) each->read_on();
+}
+
+/// A read whose reply was large before, on a connection where nobody waits behind it.
+ClientSession::Taken ClientSession::read_alone(Target& target, Lane lane, const KeyFacts& keys,
+                                               std::optional<ReplOffset> need) {
+  lease_ = target.pool().borrow(protocol_, db_, reply_to(0));
+  if (lease_ == nullptr) {
+    Target* primary = core_.servers.primary();
+    const bool other = lane == Lane::replica && primary != nullptr;  // it may have one ready
+    return other ? read_alone(*primary, Lane::primary, keys, std::nullopt) : hold(false);
+  }
+  lease_use_ = LeaseUse::one_command;
+  pause_ = Pause::reply;
+  ++target.reads;
+  ++(lane == Lane::replica ? core_.counters.reads_replica : core_.counters.reads_primary);
+  if (lane == Lane::replica) lanes_[static_cast<size_t>(lane)].number = target.number();
+  if (!large_replies_) large_replies_ = std::make_unique<LargeReplies>();
+  large_replies_->key = core_.large_keys.find(core_.hashes);
+  lease_->send_read(wire_request(), reply_to(expect(lane, keys)), need);
+  return Taken::yes;
 }
 
 }  // namespace sidestream::routing

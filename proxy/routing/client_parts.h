@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,11 +16,17 @@ namespace sidestream::routing {
 
 class ServerConnection;
 
+/// Printable and without blanks, as CLIENT LIST needs it.
+bool valid_client_name(std::string_view name);
+/// CLIENT LIST, KILL and the like, well-formed: about the clients of every loop.
+bool concerns_all_clients(std::span<const std::string_view> args);
+
 /// What one client has in flight on one lane.
 struct LaneState {
   uint32_t owed = 0;
   uint64_t bits = 0;   // its keys, see KeyFacts
   int number = 0;      // of the replica
+  const ServerConnection* on = nullptr;  // where; only compared
 };
 
 /// What a paused session waits for.
@@ -88,6 +95,13 @@ struct LargeRequest {
   resp::RequestTail tail;
   ServerConnection* to = nullptr;  // nullptr: it was refused, its rest is thrown away
   uint64_t sequence = 0;           // of its reply
+};
+
+/// Replies that are passed on while they arrive.
+struct LargeReplies {
+  std::vector<ServerConnection*> from;  // connections whose next reply is a large one of ours
+  std::string head;                     // how the one that is passing begins
+  uint64_t key = 0;                     // read on a connection of its own, since its reply was large before; 0: none
 };
 
 using NameSet = std::set<std::string, std::less<>>;

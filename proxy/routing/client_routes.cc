@@ -36,6 +36,15 @@ uint64_t ClientSession::expect(Lane lane, const KeyFacts& keys, uint8_t cursor_n
   return replies_.expect(lane, muted_, cursor_number);
 }
 
+/// Whether a command sent there could be executed before one that is in flight on this lane: the shared connection has
+/// changed meanwhile. Else it is where the lane goes on.
+bool ClientSession::overtakes(Lane lane, const ServerConnection& next) {
+  LaneState& state = lanes_[static_cast<size_t>(lane)];
+  if (state.owed > 0 && state.on != &next) return true;
+  state.on = &next;
+  return false;
+}
+
 /// The request as servers get it: inline requests in proper form.
 std::string_view ClientSession::wire_request() {
   if (!request_.is_inline) return request_.raw;
@@ -52,16 +61,24 @@ ClientSession::Taken ClientSession::read(const Entry& entry, bool about_node) {
   const KeyFacts keys = keys_of(entry, about_node);
   const LaneState& at_primary = lanes_[static_cast<size_t>(Lane::primary)];
   const LaneState& at_replica = lanes_[static_cast<size_t>(Lane::replica)];
+  const bool alone = core_.large_keys.any() && core_.large_keys.find(core_.hashes) != 0;
+  if (alone && replies_.owed() > 0) return pause(Pause::drained);
   if ((at_primary.bits & keys.bits) != 0) return read_at_primary(keys, Reason::same_connection);
   ReadNeed need = need_of(core_.config, core_.freshness, {policy_, read_after_}, entry, request_.args, about_node, keys,
                           core_.hashes);
   if (at_replica.owed > 0) need.sticky = core_.servers.index_of(at_replica.number);
   const Decision decision = core_.servers.route(need);
+  if (decision.target < 0 && alone && core_.servers.primary() != nullptr) {
+    core_.count(decision.reason);
+    return read_alone(*core_.servers.primary(), Lane::primary, keys, std::nullopt);
+  }
   if (decision.target < 0) return read_at_primary(keys, about_node ? Reason::needs_primary : decision.reason);
   if (at_replica.owed > 0 && decision.target != need.sticky) return pause(Pause::drained);
   Target& target = core_.servers.target(decision.target);
+  if (alone) return read_alone(target, Lane::replica, keys, need.proof());
   ServerConnection* connection = target.pool().shared(protocol_, db_);
   if (connection == nullptr) return read_at_primary(keys, Reason::no_replica);  // it is being opened
+  if (overtakes(Lane::replica, *connection)) return pause(Pause::drained);
   core_.count(decision.reason);
   return read_at(target, *connection, keys, need.proof(), wire_request(), 0);
 }
@@ -80,6 +97,7 @@ ClientSession::Taken ClientSession::read_at_primary(const KeyFacts& keys, Reason
   if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
   ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
   if (primary == nullptr) return hold(false);
+  if (overtakes(Lane::primary, *primary)) return pause(Pause::drained);
   ++core_.servers.primary()->reads;
   ++core_.counters.reads_primary;
   core_.count(reason);
@@ -100,6 +118,7 @@ ClientSession::Taken ClientSession::write(const Entry& entry) {
   if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
   ServerConnection* primary = core_.writes_held ? nullptr : core_.servers.primary_shared(protocol_, db_);
   if (primary == nullptr) return hold(true);
+  if (overtakes(Lane::primary, *primary)) return pause(Pause::drained);
   if (entry.writes) {
     for (const uint64_t hash : core_.hashes) core_.freshness.mark(primary->marks(), hash);
     if (keys.keys == Keys::unknown) core_.freshness.mark_floor(primary->marks());
@@ -207,6 +226,7 @@ ClientSession::Taken ClientSession::private_command(const Entry& entry, bool blo
 /// The private connection owes nothing more, and the request behind may run.
 void ClientSession::finish_private_reply(std::string_view frame) {
   if (tracking_ && tracking_->step != Tracking::Step::none) finish_tracking(frame);
+  if (large_replies_) core_.large_keys.forget(std::exchange(large_replies_->key, 0));  // it was not large this time
   if (transaction_ && transaction_->ending) {
     const bool executed = frame.starts_with('*') && !frame.starts_with("*-1");
     if (executed && transaction_->db >= 0) {
@@ -241,7 +261,7 @@ void ClientSession::lease_lost(const ServerConnection* which) {
   if (which != lease_) return;
   lease_ = nullptr;
   if (large_) large_->to = nullptr;
-  read_on();
+  resumed_.notify_all();
   const LeaseUse use = std::exchange(lease_use_, LeaseUse::none);
   if (use == LeaseUse::pinned || use == LeaseUse::tracking) return kill();
   if (use != LeaseUse::transaction || !transaction_) return;
@@ -294,6 +314,7 @@ void ClientSession::finish_step(std::string_view frame) {
 /// The stream changes hands in a turn of its own, when the reader has let go of it.
 Task<void> ClientSession::hand_over(std::vector<std::string> args) {
   co_await core_.world.clock.sleep(0);
+  while (output_watched_) co_await core_.world.clock.sleep(limits::kTickMs);
   flush();
   reader_.cancel_all();  // it waits for bytes that are not ours any more
   std::string leftover(input_.view());

@@ -35,6 +35,7 @@ ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Fac
 
 ClientSession::~ClientSession() {
   end_hold();
+  leave_large_replies();
   if (lease_ != nullptr) core_.servers.drop(*lease_);
   if (feed_ != nullptr) core_.servers.drop(*feed_);
   if (monitor_ != nullptr) core_.servers.drop(*monitor_);
@@ -77,7 +78,7 @@ void ClientSession::process() {
   if (large_ && large_->passing && !pass_on()) return;
   if (pause_ == Pause::server && hold_until_us_ != 0 && core_.world.clock.now_us() >= hold_until_us_) {
     pause_ = Pause::none;  // the hold timer
-    read_on();
+    resumed_.notify_all();
   }
   while (pause_ == Pause::none && !closing_ && !handing_over_ && !input_.empty()) {
     if (replies_.owed() >= limits::kRepliesPendingMax) {
@@ -86,7 +87,7 @@ void ClientSession::process() {
     }
     if (replies_.out().size() + stream_->unsent() > limits::kOutputPauseBytes) {
       pause(Pause::output);
-      tasks_.add(wait_for_output());
+      watch_output();
       break;
     }
     const auto state = parser_.next(input_.view(), request_);
@@ -197,17 +198,22 @@ ClientSession::Taken ClientSession::answer_error(std::string_view text) {
   return answer(frame);
 }
 
-void ClientSession::deliver(uint64_t sequence, std::string_view frame) {
-  if (script_ && script_->sequence == sequence) frame = script_reply(frame);
-  if (transaction_ && transaction_->ending && transaction_->sequence == sequence && completes_exec(frame)) return;
+void ClientSession::deliver(uint64_t sequence, std::string_view frame, std::string_view head) {
+  if (script_ && script_->sequence == sequence) {
+    const std::string_view answer = script_reply(head.empty() ? frame : head);
+    if (head.empty()) frame = answer;
+  }
+  const bool ends = transaction_ && transaction_->ending && transaction_->sequence == sequence;
+  if (ends && completes_exec(head.empty() ? frame : head)) return;
   const bool mapped = tracking_ && tracking_->redirect != 0 && tracking_->step != Tracking::Step::none;
   const Lane lane = replies_.deliver(sequence, mapped ? std::string_view(tracking_reply(frame)) : frame);
   LaneState& state = lanes_[static_cast<size_t>(lane)];
   if (lane != Lane::none && --state.owed == 0) state.bits = 0;
   ReadyQueue::current().post_turn_end(flush_node_);
+  if (large_replies_) continue_large_replies();
   if (replies_.owed() > 0) return;
   if (pause_ == Pause::reply) {
-    finish_private_reply(frame);
+    finish_private_reply(head.empty() ? frame : head);
   } else if (pause_ == Pause::drained) {
     resume();
   } else if (closing_ || input_ended_) {
@@ -221,21 +227,27 @@ void ClientSession::flush() {
   if (!out.empty()) stream_->write(out);
   out.clear();
   const auto limit = static_cast<size_t>(core_.config.limits.output_buffer_bytes);
-  const size_t unsent = stream_->unsent();
+  const size_t unsent = stream_->unsent() + replies_.waiting_pushes();
   if ((limit > 0 && unsent > limit) || (has_feed() && unsent > limits::kFeedOutputMax)) {
     log_notice(peer_, "closed: it does not read its replies");
     core_.remove(*this);
   }
 }
 
+void ClientSession::watch_output() {
+  if (!std::exchange(output_watched_, true)) tasks_.add(wait_for_output());
+}
+
 Task<void> ClientSession::wait_for_output() {
   flush();
   auto drained = co_await stream_->drained(limits::kOutputPauseBytes / 2);
+  output_watched_ = false;
   if (!drained.ok()) {
     core_.remove(*this);
-  } else if (pause_ == Pause::output) {
-    resume();
+    co_return;
   }
+  if (pause_ == Pause::output) resume();
+  if (large_replies_) continue_large_replies();
 }
 
 // --- choosing ------------------------------------------------------------------------------------------------------

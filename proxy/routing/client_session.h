@@ -35,11 +35,6 @@ namespace sidestream::routing {
 struct Core;
 class Target;
 
-/// Printable and without blanks, as CLIENT LIST needs it.
-bool valid_client_name(std::string_view name);
-/// CLIENT LIST, KILL and the like, well-formed: about the clients of every loop.
-bool concerns_all_clients(std::span<const std::string_view> args);
-
 class ClientSession {
  public:
   /// `place`: where the table keeps it. `reserved`: over maxclients; only for what Sentinel and replicas need.
@@ -58,11 +53,17 @@ class ClientSession {
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
-  void deliver(uint64_t sequence, std::string_view frame);
+  void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
   /// Another server will answer than the one that was asked: a cursor in the reply is the primary's.
   void moved_to_primary(uint64_t sequence) { replies_.unmark_cursor(sequence); }
   void feed(const ServerConnection& from, std::string_view frame);
-  void read_on() { resumed_.notify_all(); }
+  bool runs_script() const { return script_ != nullptr; }
+  void request_flows() { resumed_.notify_all(); }
+  Turn begin_large_reply(uint64_t sequence, ServerConnection& from);
+  Turn pass_large_reply(std::string_view bytes);
+  void end_large_reply(uint64_t sequence, ServerConnection& from, std::string_view bytes);
+  void large_reply_lost(ServerConnection& from, bool begun);
+  void leave_large_replies();
   /// The private connection broke; what it owed was answered already.
   void lease_lost(const ServerConnection* which);
   /// What a paused request waited for may have come.
@@ -103,6 +104,7 @@ class ClientSession {
   Taken answer_error(std::string_view text);
   void flush();
   Task<void> wait_for_output();
+  void watch_output();
   ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
 
   // client_large.cc
@@ -112,6 +114,8 @@ class ClientSession {
   void end_passing(resp::RequestTail::State state);
   void send_private(FreshnessMap::Batch noted);
   bool too_far_ahead() const;
+  void continue_large_replies();
+  Taken read_alone(Target& target, Lane lane, const KeyFacts& keys, std::optional<ReplOffset> need);
 
   // client_routes.cc
   KeyFacts keys_of(const Entry& entry, bool about_node);
@@ -127,6 +131,7 @@ class ClientSession {
   Task<void> hand_over(std::vector<std::string> args);
   std::string take_effect(Answer answer);
   void finish_step(std::string_view frame);
+  bool overtakes(Lane lane, const ServerConnection& next);
   bool borrow_lease(LeaseUse use);
   void return_lease(bool reusable);
   void note_keys(FreshnessMap::Batch& batch, const Entry& entry);
@@ -229,9 +234,11 @@ class ClientSession {
   size_t confirmations_due_ = 0;
   size_t confirmations_dropped_ = 0;
   bool partial_ = false;  // request_ is the beginning of a large request
+  bool output_watched_ = false;
   std::unique_ptr<LargeRequest> large_;
   std::unique_ptr<ScriptRun> script_;
   std::unique_ptr<Tracking> tracking_;
+  std::unique_ptr<LargeReplies> large_replies_;
   std::unique_ptr<Transaction> transaction_;
   std::unique_ptr<Subscriptions> subscriptions_;
 

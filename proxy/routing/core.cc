@@ -93,6 +93,7 @@ void Core::remove(ClientSession& session) {
   if (sessions.find(session.place(), session.id()) == nullptr) return;
   std::erase_if(hello_subscribers, [&](const ReplyTo& each) { return each.session_id == session.id(); });
   host.session_ended(session.id());
+  session.leave_large_replies();
   sessions.remove(session);
   commons.clients.fetch_sub(1, std::memory_order_relaxed);
 }
@@ -168,7 +169,7 @@ void Core::lost(const ReplyTo& to, bool again) {
 void Core::cut_short(const ReplyTo& to) { reply(to, kCutShort); }
 
 void Core::request_flows(const ReplyTo& borrower) {
-  if (ClientSession* session = sessions.find(borrower.place, borrower.session_id)) session->read_on();
+  if (ClientSession* session = sessions.find(borrower.place, borrower.session_id)) session->request_flows();
 }
 
 void Core::borrowed_lost(const ServerConnection& connection, const ReplyTo& borrower) {
@@ -179,7 +180,7 @@ void Core::move(const Moved& moved) {
   ClientSession* session = sessions.find(moved.to.place, moved.to.session_id);
   if (session == nullptr) return;
   session->moved_to_primary(moved.to.sequence);
-  if (moved.is_private) return reply(moved.to, {});
+  if (moved.is_private && session->runs_script()) return reply(moved.to, {});
   if (!moved.write) ++counters.retried_reads;
   if (ask_again(moved, moved.request)) return;
   if (held_bytes + moved.request.size() > static_cast<size_t>(config.hold.max_bytes)) {
@@ -217,6 +218,45 @@ void Core::ask_held() {
     held_bytes += held.request.size();
     held_.push_back(std::move(held));
   }
+}
+
+// --- large replies -------------------------------------------------------------------------------------------------
+
+Turn Core::begin_large(const ReplyTo& to, ServerConnection& from) {
+  ClientSession* session = sessions.find(to.place, to.session_id);
+  return session != nullptr ? session->begin_large_reply(to.sequence, from) : Turn::never;
+}
+
+Turn Core::pass_large(const ReplyTo& to, std::string_view bytes) {
+  ClientSession* session = sessions.find(to.place, to.session_id);
+  return session != nullptr ? session->pass_large_reply(bytes) : Turn::never;
+}
+
+void Core::end_large(const ReplyTo& to, ServerConnection& from, std::string_view bytes) {
+  if (ClientSession* session = sessions.find(to.place, to.session_id))
+    session->end_large_reply(to.sequence, from, bytes);
+}
+
+void Core::large_lost(const ReplyTo& to, ServerConnection& from, bool begun) {
+  if (ClientSession* session = sessions.find(to.place, to.session_id)) session->large_reply_lost(from, begun);
+}
+
+void Core::slow_reader(const ReplyTo& to) {
+  ClientSession* session = sessions.find(to.place, to.session_id);
+  if (session == nullptr) return;
+  log_warning(session->peer(), "closed: it does not read a large reply, and others wait behind it");
+  ++slow_readers;
+  session->kill();
+}
+
+void Core::learn_large(std::string_view request_bytes) {
+  resp::RequestParser parser;
+  resp::Request request;
+  if (parser.next(request_bytes, request) != resp::RequestParser::State::ok) return;
+  const resp::CommandEntry* entry = commands->find(request.args);
+  if (entry == nullptr || entry->cls != resp::CommandClass::read) return;
+  const auto visit = [this](std::string_view key) { large_keys.add(hash_key(key)); };
+  resp::CommandTable::for_each_key(*entry, request.args, visit);
 }
 
 // --- fences --------------------------------------------------------------------------------------------------------

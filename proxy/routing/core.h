@@ -11,6 +11,7 @@
 
 #include "proxy/routing/commons.h"
 #include "proxy/routing/core_ring.h"
+#include "proxy/routing/large_keys.h"
 #include "proxy/routing/plane.h"
 #include "proxy/routing/servers.h"
 #include "proxy/routing/session_table.h"
@@ -32,6 +33,7 @@ struct Core final : ReplySink, PoolOwner {
   Commons& commons;
   const size_t index;
   FreshnessMap freshness;
+  LargeKeys large_keys;
   Counters counters;
   std::shared_ptr<const resp::CommandTable> commands = std::make_shared<resp::CommandTable>();  // never null
   std::string server_version = "7.0.15";
@@ -43,7 +45,7 @@ struct Core final : ReplySink, PoolOwner {
   int64_t recent_ms = world.clock.now_ms();  // as of the last tick: enough to tell who is idle
   bool writes_held = false;       // a planned switch
   uint64_t accepted = 0, rejected = 0;
-  uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0;
+  uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
   std::vector<ReplyTo> hello_subscribers;
 
   /// A client that the plane has let in. `reserved`: see ClientSession.
@@ -76,6 +78,13 @@ struct Core final : ReplySink, PoolOwner {
   void lost(const ReplyTo& to, bool again) override;
   void cut_short(const ReplyTo& to) override;
   void request_flows(const ReplyTo& borrower) override;
+  Turn begin_large(const ReplyTo& to, ServerConnection& from) override;
+  Turn pass_large(const ReplyTo& to, std::string_view bytes) override;
+  void end_large(const ReplyTo& to, ServerConnection& from, std::string_view bytes) override;
+  void large_lost(const ReplyTo& to, ServerConnection& from, bool begun) override;
+  void slow_reader(const ReplyTo& to) override;
+  void learn_large(std::string_view request) override;
+  size_t stream_above() const override { return static_cast<size_t>(config.limits.stream_above_bytes); }
   void frame(const ServerConnection& connection, std::string_view frame) override;
   void fence(uint64_t fence_id, ReplOffset offset) override;
   // PoolOwner

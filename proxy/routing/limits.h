@@ -35,6 +35,7 @@ inline constexpr int64_t kBackoffMinMs = 50;
 inline constexpr int64_t kBackoffMaxMs = 1'000;
 inline constexpr int64_t kReadStallMs = 3'000;                 // a replica that answers nothing for so long is dropped
 inline constexpr int64_t kScriptStallMs = 60'000;              // the same, where it may run a script
+inline constexpr int64_t kSlowReaderMs = 2'000;                // for others to wait behind a client that does not read
 inline constexpr int64_t kRetireMs = 5'000;                    // to answer what was sent to a server that is left
 inline constexpr int64_t kAskOffsetsMs = 5;                    // between questions how far replicas are
 

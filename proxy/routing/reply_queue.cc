@@ -42,9 +42,23 @@ Lane ReplyQueue::deliver(uint64_t sequence, std::string_view frame) {
     answered.done = true;
     return lane;
   }
-  emit(answered, frame);
+  if (std::exchange(passing_, false)) {
+    if (!answered.muted) out_.append(frame);
+    out_.append(std::exchange(behind_, {}));
+  } else {
+    emit(answered, frame);
+  }
   for (++first_; first_ < next_ && slot(first_).done; ++first_) emit(slot(first_), slot(first_).frame);
   return lane;
+}
+
+void ReplyQueue::pass(std::string_view bytes) {
+  DCHECK(owed_ > 0 && !slot(first_).done);
+  if (!std::exchange(passing_, true)) {
+    emit(slot(first_), bytes);  // a cursor stands in front
+  } else if (!slot(first_).muted) {
+    out_.append(bytes);
+  }
 }
 
 void ReplyQueue::add(std::string_view frame) {

@@ -19,10 +19,15 @@ class ReplyQueue {
   uint64_t expect(Lane lane, bool muted, uint8_t cursor_number = 0);
   /// The reply came. Its lane; none if nobody waits for it.
   Lane deliver(uint64_t sequence, std::string_view frame);
+  /// Whether this reply may go out now.
+  bool is_next(uint64_t sequence) const { return sequence == first_ && first_ != next_; }
+  /// A part of the next reply, which is large. Its last part is delivered.
+  void pass(std::string_view bytes);
   /// A reply of our own.
   void add(std::string_view frame);
-  /// Not a reply: goes out now.
-  void push(std::string_view frame) { out_.append(frame); }
+  /// Not a reply: goes out now, or behind the large reply that is going out.
+  void push(std::string_view frame) { (passing_ ? behind_ : out_).append(frame); }
+  size_t waiting_pushes() const { return behind_.size(); }
 
   /// Another server answers than was expected.
   void unmark_cursor(uint64_t sequence) {
@@ -51,7 +56,9 @@ class ReplyQueue {
   std::vector<Slot> slots_;        // a ring; its size is a power of two
   uint64_t first_ = 0, next_ = 0;  // sequences: the oldest not emitted, the next to be given out
   size_t owed_ = 0;
+  bool passing_ = false;  // parts of the first one went out
   std::string out_;
+  std::string behind_;  // pushes meanwhile
 };
 
 /// `frame` of a SCAN family with the cursor marked as one of server `number`; other frames unchanged.

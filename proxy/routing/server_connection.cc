@@ -52,6 +52,12 @@ Task<Result<void>> ServerConnection::serve() {
   opened_ = true;
   owner_.connection_ready(*this);
   while (state_ == State::ready) {
+    if (stopped_) {
+      co_await goes_on_.wait();
+      auto passed = on_bytes();
+      CO_RETURN_IF_ERROR(passed);
+      continue;
+    }
     const std::span<char> room = input_.room();
     auto n = co_await stream_->read(room);
     CO_RETURN_IF_ERROR(n);
@@ -206,7 +212,7 @@ Task<void> ServerConnection::report_flow() {
 void ServerConnection::end_request() {
   unfinished_ = false;
   if (!noted_ || noted_->empty()) return noted_.reset();
-  entries_[(entries_first_ + entries_count_ - 1) & (entries_.size() - 1)].marks_follow = true;
+  entry(entries_count_ - 1).marks_follow = true;
   Entry role;
   role.batch = std::move(noted_);
   push_role(std::move(role));
@@ -269,10 +275,13 @@ ServerConnection::Entry ServerConnection::pop() {
 
 Result<void> ServerConnection::on_bytes() {
   while (!input_.empty() && state_ == State::ready) {
-    switch (scanner_.scan(input_.view())) {
-      case resp::ReplyScanner::State::incomplete: return {};
-      case resp::ReplyScanner::State::bad: return Error{Errc::protocol, "a reply that is not RESP"};
-      case resp::ReplyScanner::State::complete: break;
+    const auto found = scanner_.scan(input_.view());
+    if (found == resp::ReplyScanner::State::bad) return Error{Errc::protocol, "a reply that is not RESP"};
+    if (found == resp::ReplyScanner::State::incomplete || large_ != Large::none) {
+      auto passed = on_large(found == resp::ReplyScanner::State::complete);
+      RETURN_IF_ERROR(passed);
+      if (!passed.value()) return {};
+      continue;
     }
     const size_t size = scanner_.size();
     auto done = on_frame(input_.view().substr(0, size));
@@ -354,6 +363,10 @@ void ServerConnection::fail(Error error) {
 
 void ServerConnection::give_back_everything() {
   size_t at = answered_;
+  if (large_ == Large::waiting || large_ == Large::passing) {
+    sink_.large_lost(front().to, *this, large_ == Large::passing);
+    if (large_ == Large::passing) at += pop().request_bytes;
+  }
   while (entries_count_ > 0) {
     Entry entry = pop();
     const std::string_view request = std::string_view(requests_).substr(at, entry.request_bytes);
@@ -390,7 +403,7 @@ void ServerConnection::give_back(Entry entry, std::string_view request, bool sen
 bool ServerConnection::alive() { return ready() && !retiring_ && stream_ && !stream_->broken(); }
 
 bool ServerConnection::stalled(int64_t now_ms, int64_t limit_ms) {
-  if (entries_count_ == 0 || frames_ != frames_seen_ || state_ != State::ready) {
+  if (entries_count_ == 0 || frames_ != frames_seen_ || stopped_ || state_ != State::ready) {
     frames_seen_ = frames_;
     progress_ms_ = now_ms;
   }

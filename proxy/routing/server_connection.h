@@ -20,64 +20,10 @@
 #include "proxy/resp/reply.h"
 #include "proxy/routing/freshness.h"
 #include "proxy/routing/input_buffer.h"
+#include "proxy/routing/reply_sink.h"
 #include "proxy/routing/role_reply.h"
 
 namespace sidestream::routing {
-
-class ServerConnection;
-
-/// Whom a reply is for: a session by place and id (it may be gone by then), and which of its replies.
-struct ReplyTo {
-  uint32_t place = 0;
-  uint64_t session_id = 0;  // 0: nobody
-  uint64_t sequence = 0;
-};
-
-/// A request that must be asked elsewhere.
-struct Moved {
-  ReplyTo to;
-  std::string_view request;
-  int protocol = 2;
-  int db = 0;
-  bool write = false;       // never left us; else a read
-  bool is_private = false;  // it was sent on a private connection: the client runs it again
-};
-
-/// Where replies go. Called from the connection's own turn; must not destroy the connection.
-class ReplySink {
- public:
-  virtual void reply(const ReplyTo& to, std::string_view frame) = 0;
-  /// The server did not answer this read, or not freshly enough; or the write was never sent.
-  virtual void move(const Moved& moved) = 0;
-  /// The request was sent and no answer will come. `again`: it is a read that was moved once already.
-  virtual void lost(const ReplyTo& to, bool again) = 0;
-  /// The connection broke before all of this request was there to be sent.
-  virtual void cut_short(const ReplyTo& to) = 0;
-  /// pass_request() may go on.
-  virtual void request_flows(const ReplyTo& borrower) = 0;
-  /// A push, or anything that arrives on a feed.
-  virtual void frame(const ServerConnection& connection, std::string_view frame) = 0;
-  /// An answer to ask_role(); -1: none will come.
-  virtual void fence(uint64_t fence_id, ReplOffset offset) = 0;
-
- protected:
-  ~ReplySink() = default;
-};
-
-/// Who keeps the connection. Same rule.
-class ConnectionOwner {
- public:
-  virtual void connection_ready(ServerConnection& connection) = 0;
-  /// It is down; destroy it in a turn of its own.
-  virtual void connection_down(ServerConnection& connection, const Error& error) = 0;
-  /// It takes requests again after it was full().
-  virtual void connection_relieved() = 0;
-  /// Checks a ROLE reply against what this server should be and remembers its offset; nothing: it is not that server.
-  virtual std::optional<ReplOffset> role_offset(std::string_view frame) = 0;
-
- protected:
-  ~ConnectionOwner() = default;
-};
 
 struct ConnectionPlan {
   Address address;
@@ -147,6 +93,16 @@ class ServerConnection {
   /// Looks at the socket.
   bool alive();
 
+  // Large replies.
+  /// The client takes more.
+  void read_on();
+  /// The client is gone.
+  void reader_gone();
+  /// Tells the sink when others have waited behind a large reply for `limit_ms` and nothing moved. Call it regularly.
+  void check_reader(int64_t now_ms, int64_t limit_ms);
+  /// A private one that nobody has, to be shared from now on.
+  void share(int db);
+
   size_t owed() const { return entries_count_; }
   bool owes_writes() const { return writes_owed_ > 0; }
   /// Owes something and has answered nothing for `limit_ms`. Call it regularly.
@@ -158,6 +114,7 @@ class ServerConnection {
 
  private:
   enum class State : uint8_t { opening, ready, down };
+  enum class Large : uint8_t { none, waiting, passing, dropping };
   enum class Kind : uint8_t { silent, write, read, again, role };
   struct Entry {
     Kind kind = Kind::silent;
@@ -178,8 +135,15 @@ class ServerConnection {
   Task<Result<std::string>> read_reply();
   Task<void> report_flow();
 
+  Result<bool> on_large(bool complete);
+  Large begin_large();
+  void end_large(std::string_view bytes);
+  void occupy();
+  void give_back_reads_behind();
+
   void push(Entry entry, std::string_view request);
   void push_role(Entry entry);
+  Entry& entry(size_t index) { return entries_[(entries_first_ + index) & (entries_.size() - 1)]; }
   Entry& front() { return entries_[entries_first_ & (entries_.size() - 1)]; }
   Entry pop();
   Result<void> on_bytes();
@@ -223,6 +187,11 @@ class ServerConnection {
   std::unique_ptr<ByteStream> stream_;
   InputBuffer input_;
   resp::ReplyScanner scanner_;
+  Large large_ = Large::none;  // the reply in front
+  bool stopped_ = false;       // not read until read_on()
+  bool occupied_ = false;
+  int64_t moved_ms_ = 0;  // when the large reply last moved
+  Signal goes_on_;
   uint64_t frames_ = 0, frames_seen_ = 0;  // for stalled()
   int64_t progress_ms_ = 0;
   int64_t client_id_ = 0;

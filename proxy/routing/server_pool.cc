@@ -143,11 +143,28 @@ void ServerPool::drop_all() {
 }
 
 bool ServerPool::quiet() const {
-  return std::all_of(shared_.begin(), shared_.end(), [](const ServerConnection* c) { return !c->owes_writes(); });
+  return std::all_of(connections_.begin(), connections_.end(),
+                     [](const auto& c) { return c->plan().is_private || !c->owes_writes(); });
+}
+
+void ServerPool::connection_occupied(ServerConnection& connection) {
+  std::erase(shared_, &connection);
+  connection.retire();
+  if (retiring_) return;
+  const int protocol = connection.plan().protocol;
+  for (ServerConnection* spare : idle_) {
+    if (spare->plan().protocol != protocol || !spare->alive()) continue;
+    std::erase(idle_, spare);
+    spare->share(connection.db());
+    shared_.push_back(spare);
+    return ensure_spare(protocol);
+  }
+  open(protocol, connection.db(), false);
 }
 
 void ServerPool::tick() {
   const int64_t now_ms = world_.clock.now_ms();
+  for (size_t i = 0; i < connections_.size(); ++i) connections_[i]->check_reader(now_ms, limits::kSlowReaderMs);
   if (!plan_.is_primary) {
     for (size_t i = 0; i < connections_.size(); ++i) {
       const bool is_private = connections_[i]->plan().is_private;  // it may run a script

@@ -60,6 +60,7 @@ class ServerPool final : public ConnectionOwner {
   void connection_ready(ServerConnection& connection) override;
   void connection_down(ServerConnection& connection, const Error& error) override;
   void connection_relieved() override { owner_.servers_changed(); }
+  void connection_occupied(ServerConnection& connection) override;
   std::optional<ReplOffset> role_offset(std::string_view frame) override { return role_check_(frame); }
 
   ServerConnection* find_shared(int protocol, int db) const;

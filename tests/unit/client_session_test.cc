@@ -61,6 +61,7 @@ class Client {
   void say(std::string_view bytes) { stream_ ? stream_->write(bytes) : void(first_ += bytes); }
   void say(std::initializer_list<std::string_view> command) { say(resp::command(command)); }
   void finish() { stream_->close_write(); }
+  void stop_reading() { tasks_.cancel_all(); }
   void leave() {
     tasks_.cancel_all();
     stream_.reset();
@@ -595,6 +596,119 @@ TEST_CASE("session: a large request waits for a primary with the rest of it unre
   client.say("GET b\r\n");
   scene.hears(client, "$-1\r\n");
   CHECK(scene.primary.run({"STRLEN", "a"}) == ":1000000\r\n");
+}
+
+// --- replies that are passed on while they arrive --------------------------------------------------------------------
+
+TEST_CASE("session: large and small replies of two servers reach several clients in order") {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    CAPTURE(seed);
+    Scene scene(seed);
+    scene.config.limits.stream_above_bytes = 300;
+    scene.primary.options().service_max_us = 3000;
+    scene.replica.options().service_max_us = 3000;
+    scene.replica.options().apply_max_ms = seed % 3 == 0 ? 20 : 0;
+    std::vector<Client*> clients;
+    std::vector<std::string> expected(3);
+    std::vector<std::map<std::string, std::string>> values(3);
+    for (int i = 0; i < 3; ++i) clients.push_back(&scene.client());
+    for (int i = 0; i < 400; ++i) {
+      const size_t who = scene.world.dice().below(3);
+      const std::string key = "k" + std::to_string(who) + "-" + std::to_string(scene.world.dice().below(5));
+      std::string& value = values[who][key];
+      if (scene.world.dice().chance(300)) {
+        const size_t size = scene.world.dice().chance(500) ? 1000 + scene.world.dice().below(3000) : 10;
+        value.assign(size, static_cast<char>('a' + i % 26));
+        clients[who]->say({"SET", key, value});
+        expected[who] += "+OK\r\n";
+      } else {
+        clients[who]->say({"GET", key});
+        expected[who] += value.empty() ? "$-1\r\n" : "$" + std::to_string(value.size()) + "\r\n" + value + "\r\n";
+      }
+      if (i % 20 == 19) scene.world.run_for(static_cast<int64_t>(seed % 7));
+    }
+    for (size_t who = 0; who < 3; ++who) REQUIRE(scene.hears(*clients[who], expected[who], 60'000));
+  }
+}
+
+TEST_CASE("session: a large reply on a connection of its own, inside EXEC, muted, and as a list") {
+  Scene scene;
+  scene.config.limits.stream_above_bytes = 100;
+  Client& client = scene.client();
+  const std::string large(5000, 'x');
+  const std::string bulk = "$5000\r\n" + large + "\r\n";
+  scene.primary.run({"SET", "a", large});
+  for (int i = 0; i < 200; ++i) scene.primary.run({"RPUSH", "l", std::to_string(i)});
+  const std::string list = scene.primary.run({"LRANGE", "l", "0", "-1"});
+  client.say("MULTI\r\nGET a\r\nLRANGE l 0 -1\r\nSELECT 3\r\nEXEC\r\nGET a\r\nSELECT 0\r\nGET a\r\n");
+  std::string expected =
+      "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n" + bulk + list + "+OK\r\n$-1\r\n+OK\r\n" + bulk;
+  client.say("CLIENT REPLY SKIP\r\nGET a\r\nPING\r\nLRANGE l 0 -1\r\nMGET a a\r\n");
+  expected += "+PONG\r\n" + list + "*2\r\n" + bulk + bulk;
+  client.say("MULTI\r\nSET a small\r\nEXEC\r\nGET a\r\nGET a\r\n");  // no longer large: shared again
+  expected += "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n$5\r\nsmall\r\n$5\r\nsmall\r\n";
+  scene.hears(client, expected);
+}
+
+TEST_CASE("session: a client that does not read a large reply is closed when others wait behind it, and only then") {
+  Scene scene;
+  scene.config.limits.stream_above_bytes = 1000;
+  scene.config.routing.reads = ReadPolicy::primary;
+  scene.primary.run({"SET", "a", std::string(30'000'000, 'x')});
+  Client& slow = scene.client();
+  Client& other = scene.client();
+  slow.stop_reading();
+  slow.say("GET a\r\n");
+  scene.world.run_for(60'000);
+  CHECK_FALSE(slow.closed);
+  other.say("SET b 1\r\nGET b\r\n");  // another connection takes them
+  scene.hears(other, "+OK\r\n$1\r\n1\r\n");
+  CHECK(scene.plane.clients().connected == 2);
+}
+
+TEST_CASE("session: reads behind a large reply go elsewhere; writes wait until its client has read or is closed") {
+  int closed = 0;
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    CAPTURE(seed);
+    Scene scene(seed);
+    scene.config.limits.stream_above_bytes = 1000;
+    scene.config.routing.reads = ReadPolicy::primary;
+    scene.primary.run({"SET", "a", std::string(30'000'000, 'x')});
+    scene.primary.options().service_max_us = 3000;
+    Client& slow = scene.client();
+    Client& reader = scene.client();
+    Client& writer = scene.client();
+    slow.stop_reading();
+    slow.say("GET a\r\n");
+    reader.say("GET n\r\nGET n\r\n");
+    writer.say("INCR n\r\nGET n\r\n");
+    REQUIRE(scene.hears(writer, ":1\r\n$1\r\n1\r\n", 20'000));
+    CHECK(scene.world.run_until([&] { return reader.heard.size() >= 10; }, 1000));
+    CHECK_FALSE(reader.closed);
+    closed += scene.plane.clients().connected == 2 ? 1 : 0;
+  }
+  CHECK(closed > 0);
+  CHECK(closed < 10);
+}
+
+TEST_CASE("session: a server that breaks in the middle of a large reply takes the client with it") {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    CAPTURE(seed);
+    Scene scene(seed);
+    scene.config.limits.stream_above_bytes = 1000;
+    scene.config.routing.reads = ReadPolicy::primary;
+    const std::string large(3'000'000, 'x');
+    scene.primary.run({"SET", "a", large});
+    const std::string rdb = scene.primary.save();
+    Client& client = scene.client();
+    client.say("GET a\r\n");
+    scene.world.run_for(static_cast<int64_t>(seed % 10));
+    scene.primary.crash();
+    scene.primary.start(rdb);
+    CHECK(scene.world.run_until([&] { return client.closed || client.heard.size() == large.size() + 12; }, 20'000));
+    const std::string whole = "$3000000\r\n" + large + "\r\n";
+    CHECK(whole.starts_with(client.heard));
+  }
 }
 
 }  // namespace sidestream::routing
