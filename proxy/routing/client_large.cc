@@ -133,7 +133,7 @@ Turn ClientSession::pass_large_reply(std::string_view bytes) {
   replies_.pass(bytes);
   flush();
   if (stream_->unsent() <= limits::kOutputPauseBytes) return Turn::now;
-  watch_output();
+  tasks_.add(wait_for_output());
   return Turn::later;
 }
 

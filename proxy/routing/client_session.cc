@@ -87,7 +87,7 @@ void ClientSession::process() {
     }
     if (replies_.out().size() + stream_->unsent() > limits::kOutputPauseBytes) {
       pause(Pause::output);
-      watch_output();
+      tasks_.add(wait_for_output());
       break;
     }
     const auto state = parser_.next(input_.view(), request_);
@@ -234,11 +234,8 @@ void ClientSession::flush() {
   }
 }
 
-void ClientSession::watch_output() {
-  if (!std::exchange(output_watched_, true)) tasks_.add(wait_for_output());
-}
-
 Task<void> ClientSession::wait_for_output() {
+  if (std::exchange(output_watched_, true)) co_return;
   flush();
   auto drained = co_await stream_->drained(limits::kOutputPauseBytes / 2);
   output_watched_ = false;

@@ -7,9 +7,7 @@
 // from the start. So nothing half-done survives a wait, and the request of a client that has gone is never sent.
 // Failure modes: bad input gets stock's error and a close; a client that goes takes everything with it: what it was
 // owed is dropped when it arrives, its private connection is closed.
-// The commands stand in files by concern: client_session.cc (reading, pausing, choosing), client_routes.cc (reads,
-// writes, scans, private connections), client_scripts.cc, client_transactions.cc, client_feeds.cc (Pub/Sub, MONITOR),
-// client_state.cc, client_command.cc (CLIENT).
+// client_session.cc reads, pauses and chooses; the commands stand in the other client_*.cc, by concern.
 #pragma once
 
 #include <memory>
@@ -23,11 +21,9 @@
 #include "proxy/resp/request.h"
 #include "proxy/routing/caller.h"
 #include "proxy/routing/client_parts.h"
-#include "proxy/routing/facts.h"
 #include "proxy/routing/input_buffer.h"
 #include "proxy/routing/read_need.h"
 #include "proxy/routing/reply_queue.h"
-#include "proxy/routing/router.h"
 #include "proxy/routing/server_connection.h"
 
 namespace sidestream::routing {
@@ -54,10 +50,9 @@ class ClientSession {
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
-  /// Another server will answer than the one that was asked: a cursor in the reply is the primary's.
-  void moved_to_primary(uint64_t sequence) { replies_.unmark_cursor(sequence); }
+  /// Another server will answer: a cursor in the reply is the primary's. True: a script, which is run again here.
+  bool moved_to_primary(uint64_t sequence) { return replies_.unmark_cursor(sequence), script_ != nullptr; }
   void feed(const ServerConnection& from, std::string_view frame);
-  bool runs_script() const { return script_ != nullptr; }
   void request_flows() { resumed_.notify_all(); }
   Turn begin_large_reply(uint64_t sequence, ServerConnection& from);
   Turn pass_large_reply(std::string_view bytes);
@@ -104,7 +99,6 @@ class ClientSession {
   Taken answer_error(std::string_view text);
   void flush();
   Task<void> wait_for_output();
-  void watch_output();
   ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
 
   // client_large.cc
@@ -231,8 +225,7 @@ class ClientSession {
   ServerConnection* feed_ = nullptr;    // private, for messages
   ServerConnection* monitor_ = nullptr;  // private, for MONITOR
   bool redirected_to_ = false;           // others' invalidations come by the feed
-  size_t confirmations_due_ = 0;
-  size_t confirmations_dropped_ = 0;
+  size_t confirmations_due_ = 0, confirmations_dropped_ = 0;
   bool partial_ = false;  // request_ is the beginning of a large request
   bool output_watched_ = false;
   std::unique_ptr<LargeRequest> large_;

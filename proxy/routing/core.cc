@@ -179,8 +179,8 @@ void Core::borrowed_lost(const ServerConnection& connection, const ReplyTo& borr
 void Core::move(const Moved& moved) {
   ClientSession* session = sessions.find(moved.to.place, moved.to.session_id);
   if (session == nullptr) return;
-  session->moved_to_primary(moved.to.sequence);
-  if (moved.is_private && session->runs_script()) return reply(moved.to, {});
+  const bool is_script = session->moved_to_primary(moved.to.sequence);
+  if (moved.is_private && is_script) return reply(moved.to, {});
   if (!moved.write) ++counters.retried_reads;
   if (ask_again(moved, moved.request)) return;
   if (held_bytes + moved.request.size() > static_cast<size_t>(config.hold.max_bytes)) {
