@@ -131,6 +131,7 @@ Turn ClientSession::pass_large_reply(std::string_view bytes) {
   std::string& head = large_replies_->head;
   if (head.empty()) head = bytes.substr(0, kHeadBytes);
   replies_.pass(bytes);
+  active_ms_ = core_.world.clock.now_ms();  // it reads: not idle
   flush();
   if (stream_->unsent() <= limits::kOutputPauseBytes) return Turn::now;
   tasks_.add(wait_for_output());

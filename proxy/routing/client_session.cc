@@ -230,6 +230,7 @@ void ClientSession::flush() {
   const size_t unsent = stream_->unsent() + replies_.waiting_pushes();
   if ((limit > 0 && unsent > limit) || (has_feed() && unsent > limits::kFeedOutputMax)) {
     log_notice(peer_, "closed: it does not read its replies");
+    ++core_.output_buffer_disconnections;
     core_.remove(*this);
   }
 }
