@@ -175,6 +175,12 @@ std::string LocalCommands::full_info(const std::vector<std::string>& args, routi
       set_field(section, "blocked_clients", std::to_string(clients.blocked));
       set_field(section, "maxclients", std::to_string(group_.config().limits.maxclients));
     }
+    if (title == "stats") {  // from 7.2 on all three are there
+      const auto clients = group_.plane().clients();
+      set_field(section, "rejected_connections", std::to_string(clients.rejected));
+      set_field(section, "client_query_buffer_limit_disconnections", std::to_string(clients.over_query_buffer));
+      set_field(section, "client_output_buffer_limit_disconnections", std::to_string(clients.over_output_buffer));
+    }
     shown.push_back(std::move(section));
   }
   if (!replication_done) add_replication();

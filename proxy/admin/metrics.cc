@@ -70,6 +70,10 @@ void add_clients(Scrape& scrape, Group& group) {
   scrape.gauge("client_connections", "Clients connected.", static_cast<double>(clients.connected));
   scrape.counter("client_connections_total", "Clients accepted.", clients.accepted);
   scrape.counter("client_connections_rejected_total", "Clients refused at maxclients.", clients.rejected);
+  const std::string closed = "Clients closed because of what they sent or did not read, by limit.";
+  scrape.counter("client_connections_closed_total", closed, clients.over_query_buffer, {{"limit", "query-buffer"}});
+  scrape.counter("client_connections_closed_total", closed, clients.over_output_buffer, {{"limit", "output-buffer"}});
+  scrape.counter("client_connections_closed_total", closed, clients.slow_readers, {{"limit", "slow-reader"}});
   const std::string help = "Commands routed, by who was asked.";
   scrape.counter("commands_total", help, counters.reads_replica, {{"route", "replica"}, {"class", "read"}});
   scrape.counter("commands_total", help, counters.reads_primary, {{"route", "primary"}, {"class", "read"}});

@@ -117,6 +117,9 @@ CoreReport Core::report() const {
   report.clients.connected = sessions.size();
   report.clients.accepted = accepted;
   report.clients.rejected = rejected;
+  report.clients.over_query_buffer = query_buffer_disconnections;
+  report.clients.over_output_buffer = output_buffer_disconnections;
+  report.clients.slow_readers = slow_readers;
   for (const ClientSession* session : sessions.all()) {
     report.clients.blocked += session->blocked() ? 1 : 0;
     report.clients.pubsub += session->subscribed() ? 1 : 0;

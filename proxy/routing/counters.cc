@@ -44,6 +44,9 @@ ClientCounts& ClientCounts::operator+=(const ClientCounts& other) {
   pubsub += other.pubsub;
   accepted += other.accepted;
   rejected += other.rejected;
+  over_query_buffer += other.over_query_buffer;
+  over_output_buffer += other.over_output_buffer;
+  slow_readers += other.slow_readers;
   return *this;
 }
 

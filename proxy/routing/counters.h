@@ -46,6 +46,8 @@ struct Counters {
 struct ClientCounts {
   size_t connected = 0, blocked = 0, pubsub = 0;
   uint64_t accepted = 0, rejected = 0;
+  uint64_t over_query_buffer = 0, over_output_buffer = 0;  // closed for it
+  uint64_t slow_readers = 0;                               // closed, since others waited behind their reply
   ClientCounts& operator+=(const ClientCounts& other);
 };
 
