@@ -85,7 +85,7 @@ class UvLoopThread final : public LoopThread {
   }
 
  private:
-  UvWorld* world_ = nullptr;    // on the thread's stack
+  UvWorld* world_ = nullptr;  // on the thread's stack
   Mailbox* mailbox_ = nullptr;
   std::thread thread_;
 };

@@ -273,7 +273,7 @@ class FileReader {
 }  // namespace
 
 Result<std::string> read_whole_file(const std::string& path, size_t max_bytes) {
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0) return Error{Errc::io, std::strerror(errno)};
   if (S_ISDIR(info.st_mode)) return Error{Errc::io, std::strerror(EISDIR)};
   std::ifstream stream(path, std::ios::binary);

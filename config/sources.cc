@@ -113,8 +113,7 @@ Loaded load(const Inputs& inputs) {
 
 std::string variable_of(const Option& option) {
   std::string name = to_upper(option.name);
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  std::replace_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
   return std::string(kPrefix) + name;
 }
 

@@ -91,7 +91,7 @@ class Steering final : public Node::Owner {
 
   std::optional<Address> master_;
   std::vector<std::unique_ptr<Node>> left_;  // former upstreams, until nobody waits for them
-  std::unique_ptr<Node> upstream_;  // watched while we are a replica
+  std::unique_ptr<Node> upstream_;           // watched while we are a replica
   std::vector<std::unique_ptr<Node>> nodes_;
   std::optional<size_t> primary_;  // among nodes_, while we front the primary
   std::string trouble_;

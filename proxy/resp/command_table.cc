@@ -381,8 +381,8 @@ bool NameEqual::operator()(std::string_view a, std::string_view b) const {
 
 std::string_view class_name(CommandClass cls) {
   static constexpr std::array<std::string_view, 15> kNames{
-      "read",      "read_primary", "write",    "scripts", "script", "blocking", "transaction",
-      "subscribe", "monitor",      "tracking", "session", "local",  "scan",     "private_primary", "pin"};
+      "read",    "read_primary", "write",   "scripts", "script", "blocking",        "transaction", "subscribe",
+      "monitor", "tracking",     "session", "local",   "scan",   "private_primary", "pin"};
   return kNames[static_cast<size_t>(cls)];
 }
 

@@ -38,9 +38,9 @@ struct SubcommandArity {
 };
 constexpr size_t kMany = SIZE_MAX;
 constexpr SubcommandArity kArities[] = {
-    {"id", 2, 2},         {"info", 2, 2},       {"list", 2, kMany}, {"kill", 3, kMany}, {"setname", 3, 3},
-    {"getname", 2, 2},    {"setinfo", 4, 4},    {"reply", 3, 3},    {"no-evict", 3, 3}, {"no-touch", 3, 3},
-    {"unblock", 3, 4},    {"pause", 3, 4},      {"unpause", 2, 2},  {"capa", 3, kMany}, {"import-source", 3, 3},
+    {"id", 2, 2},      {"info", 2, 2},    {"list", 2, kMany}, {"kill", 3, kMany}, {"setname", 3, 3},
+    {"getname", 2, 2}, {"setinfo", 4, 4}, {"reply", 3, 3},    {"no-evict", 3, 3}, {"no-touch", 3, 3},
+    {"unblock", 3, 4}, {"pause", 3, 4},   {"unpause", 2, 2},  {"capa", 3, kMany}, {"import-source", 3, 3},
 };
 
 /// The end of the table: there is no such subcommand.

@@ -14,8 +14,8 @@ namespace sidestream::routing {
 namespace {
 
 struct Confirmation {
-  std::string_view kind;                     // subscribe, punsubscribe, ...
-  std::optional<std::string_view> channel;   // none: null
+  std::string_view kind;                    // subscribe, punsubscribe, ...
+  std::optional<std::string_view> channel;  // none: null
 };
 
 std::optional<std::string_view> take_bulk(std::string_view& bytes) {

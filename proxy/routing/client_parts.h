@@ -24,8 +24,8 @@ bool concerns_all_clients(std::span<const std::string_view> args);
 /// What one client has in flight on one lane.
 struct LaneState {
   uint32_t owed = 0;
-  uint64_t bits = 0;   // its keys, see KeyFacts
-  int number = 0;      // of the replica
+  uint64_t bits = 0;                     // its keys, see KeyFacts
+  int number = 0;                        // of the replica
   const ServerConnection* on = nullptr;  // where; only compared
 };
 
@@ -71,12 +71,12 @@ struct Tracking {
 struct Transaction {
   /// A command that we answer ourselves, when the server has executed the others.
   struct Own {
-    size_t place;   // among all that were queued
+    size_t place;  // among all that were queued
     std::vector<std::string> args;
   };
-  bool open = false;        // MULTI came
-  bool at_server = false;   // and was passed on
-  bool refused = false;     // EXEC will say EXECABORT
+  bool open = false;       // MULTI came
+  bool at_server = false;  // and was passed on
+  bool refused = false;    // EXEC will say EXECABORT
   bool watching = false;
   bool watch_lost = false;  // the connection that watched broke
   bool ending = false;      // EXEC, DISCARD or UNWATCH was sent

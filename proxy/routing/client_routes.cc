@@ -140,8 +140,8 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
   Cursor cursor;
   if (!parse_cursor(request_.args[at], cursor)) return read_at_primary(keys, Reason::needs_primary);
   if (replies_.owed() > 0) return pause(Pause::drained);
-  ReadNeed need = need_of(core_.config, core_.freshness, {policy_, read_after_}, entry, request_.args, false, keys,
-                          core_.hashes);
+  ReadNeed need =
+      need_of(core_.config, core_.freshness, {policy_, read_after_}, entry, request_.args, false, keys, core_.hashes);
   int index = core_.servers.index_of(cursor.number);
   Reason reason = Reason::cursor;
   if (cursor.own == 0 && (need.policy == ReadPolicy::bounded || need.policy == ReadPolicy::eventual)) {
@@ -155,8 +155,7 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
   args[at] = own;
   std::string request;
   resp::append_command(request, args);
-  ServerConnection* connection =
-      index >= 0 ? core_.servers.target(index).pool().shared(protocol_, db_) : nullptr;
+  ServerConnection* connection = index >= 0 ? core_.servers.target(index).pool().shared(protocol_, db_) : nullptr;
   if (connection == nullptr) {  // gone: the primary's view is as good a place to go on as any
     ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
     if (primary == nullptr) return hold(false);

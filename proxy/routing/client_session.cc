@@ -25,10 +25,22 @@ constexpr std::string_view kHeldTooLong =
 
 ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Face face, uint64_t id, uint32_t place,
                              bool reserved)
-    : core_(core), stream_(std::move(stream)), id_(id), place_(place), face_(face), reserved_(reserved),
-      authenticated_(core.config.requirepass.empty()), peer_(stream_->peer()), local_(stream_->local()),
-      input_(kInputFirstBytes, kInputKeptBytes), request_(core.request), created_ms_(core.world.clock.now_ms()),
-      active_ms_(created_ms_), process_node_(*this), flush_node_(*this), hold_node_(*this),
+    : core_(core),
+      stream_(std::move(stream)),
+      id_(id),
+      place_(place),
+      face_(face),
+      reserved_(reserved),
+      authenticated_(core.config.requirepass.empty()),
+      peer_(stream_->peer()),
+      local_(stream_->local()),
+      input_(kInputFirstBytes, kInputKeptBytes),
+      request_(core.request),
+      created_ms_(core.world.clock.now_ms()),
+      active_ms_(created_ms_),
+      process_node_(*this),
+      flush_node_(*this),
+      hold_node_(*this),
       hold_timer_(core.world.clock, hold_node_) {
   parser_.limits.authenticated = authenticated_;
 }
@@ -68,8 +80,8 @@ Task<void> ClientSession::read_requests() {
 /// What was sent is still answered (`printf ... | nc`), what waits is dropped.
 void ClientSession::on_end_of_input() {
   input_ended_ = true;
-  const bool waits = pause_ == Pause::server || pause_ == Pause::clients || blocked() || has_feed() ||
-                     (large_ && large_->passing);
+  const bool waits =
+      pause_ == Pause::server || pause_ == Pause::clients || blocked() || has_feed() || (large_ && large_->passing);
   if (waits) return core_.remove(*this);
   close_if_done();
 }
@@ -280,21 +292,36 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     return pause(Pause::clients);
   }
   switch (cls) {
-    case CommandClass::read: return read(entry, false);
-    case CommandClass::read_primary: return read(entry, true);
-    case CommandClass::write: return write(entry);
-    case CommandClass::script: return script(entry);
-    case CommandClass::scripts: return script_everywhere(entry);
-    case CommandClass::private_primary: return private_command(entry, false);
-    case CommandClass::blocking: return private_command(entry, true);
-    case CommandClass::transaction: return transaction(entry);
-    case CommandClass::subscribe: return subscribe(entry);
-    case CommandClass::monitor: return monitor();
-    case CommandClass::tracking: return tracking(entry);
-    case CommandClass::session: return session_command(entry);
-    case CommandClass::local: return local();
-    case CommandClass::scan: return scan(entry);
-    case CommandClass::pin: return pin(entry);
+    case CommandClass::read:
+      return read(entry, false);
+    case CommandClass::read_primary:
+      return read(entry, true);
+    case CommandClass::write:
+      return write(entry);
+    case CommandClass::script:
+      return script(entry);
+    case CommandClass::scripts:
+      return script_everywhere(entry);
+    case CommandClass::private_primary:
+      return private_command(entry, false);
+    case CommandClass::blocking:
+      return private_command(entry, true);
+    case CommandClass::transaction:
+      return transaction(entry);
+    case CommandClass::subscribe:
+      return subscribe(entry);
+    case CommandClass::monitor:
+      return monitor();
+    case CommandClass::tracking:
+      return tracking(entry);
+    case CommandClass::session:
+      return session_command(entry);
+    case CommandClass::local:
+      return local();
+    case CommandClass::scan:
+      return scan(entry);
+    case CommandClass::pin:
+      return pin(entry);
   }
   return pin(entry);
 }

@@ -201,28 +201,28 @@ class ClientSession {
   std::string peer_, local_;
   std::optional<ReadPolicy> policy_;
   ReplOffset read_after_;
-  uint64_t last_batch_ = 0;   // of its last write; 0: it wrote nothing
+  uint64_t last_batch_ = 0;  // of its last write; 0: it wrote nothing
   bool no_evict_ = false;
   ReplyMode reply_mode_ = ReplyMode::on;
-  bool muted_ = false;             // the request being run gets no reply
+  bool muted_ = false;  // the request being run gets no reply
 
   Pause pause_ = Pause::none;
-  bool blocking_ = false;          // Pause::reply: for a command that may wait for ever
+  bool blocking_ = false;  // Pause::reply: for a command that may wait for ever
   bool input_ended_ = false;
-  bool closing_ = false;           // no more requests; closed when nothing is owed
-  bool handing_over_ = false;      // becomes a replica
-  int64_t hold_until_us_ = 0;      // 0: no request is held
+  bool closing_ = false;       // no more requests; closed when nothing is owed
+  bool handing_over_ = false;  // becomes a replica
+  int64_t hold_until_us_ = 0;  // 0: no request is held
   size_t held_bytes_ = 0;
 
   InputBuffer input_;
   resp::RequestParser parser_;
-  resp::Request& request_;         // the one being run; the core's, since only one is at a time
+  resp::Request& request_;  // the one being run; the core's, since only one is at a time
   ReplyQueue replies_;
-  LaneState lanes_[3];             // by Lane
+  LaneState lanes_[3];  // by Lane
 
-  ServerConnection* lease_ = nullptr;   // private, for commands
+  ServerConnection* lease_ = nullptr;  // private, for commands
   LeaseUse lease_use_ = LeaseUse::none;
-  ServerConnection* feed_ = nullptr;    // private, for messages
+  ServerConnection* feed_ = nullptr;     // private, for messages
   ServerConnection* monitor_ = nullptr;  // private, for MONITOR
   bool redirected_to_ = false;           // others' invalidations come by the feed
   size_t confirmations_due_ = 0, confirmations_dropped_ = 0;
@@ -243,7 +243,7 @@ class ClientSession {
   MemberNode<ClientSession, &ClientSession::process> hold_node_;
   Timer hold_timer_;
   Signal resumed_;
-  TaskSet tasks_;   // these last: cancelled before what they use goes
+  TaskSet tasks_;  // these last: cancelled before what they use goes
   TaskSet reader_;
 };
 

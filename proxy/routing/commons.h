@@ -13,8 +13,8 @@ namespace sidestream::routing {
 struct Commons {
   FreshnessTable freshness;
   ScriptCache scripts;
-  std::atomic<size_t> clients{0};      // accepted and not gone, for limits.maxclients
-  std::atomic<size_t> held_bytes{0};   // for hold.max-bytes, which several loops at once may pass by a request each
+  std::atomic<size_t> clients{0};     // accepted and not gone, for limits.maxclients
+  std::atomic<size_t> held_bytes{0};  // for hold.max-bytes, which several loops at once may pass by a request each
 };
 
 }  // namespace sidestream::routing

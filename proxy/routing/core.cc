@@ -28,8 +28,15 @@ TargetCounts counts_of(const Target& target) {
 
 Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, Commons& commons_in, CoreRing& ring,
            size_t index_in)
-    : world(world_in), config(config_in), host(host_in), commons(commons_in), index(index_in),
-      freshness(commons.freshness), held_bytes(commons.held_bytes), ring_(ring), wake_node_(*this),
+    : world(world_in),
+      config(config_in),
+      host(host_in),
+      commons(commons_in),
+      index(index_in),
+      freshness(commons.freshness),
+      held_bytes(commons.held_bytes),
+      ring_(ring),
+      wake_node_(*this),
       pause_timer_(world.clock, wake_node_),
       servers(world, config, freshness, *this, *this) {
   resp::CommandTable own;

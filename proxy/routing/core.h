@@ -38,12 +38,12 @@ struct Core final : ReplySink, PoolOwner {
   std::shared_ptr<const resp::CommandTable> commands = std::make_shared<resp::CommandTable>();  // never null
   std::string server_version = "7.0.15";
   int databases = 16;
-  resp::Request request;          // being run
-  std::vector<uint64_t> hashes;   // of its keys
-  std::string encoded;            // it, if it came inline
+  resp::Request request;         // being run
+  std::vector<uint64_t> hashes;  // of its keys
+  std::string encoded;           // it, if it came inline
   std::atomic<size_t>& held_bytes;
   int64_t recent_ms = world.clock.now_ms();  // as of the last tick: enough to tell who is idle
-  bool writes_held = false;       // a planned switch
+  bool writes_held = false;                  // a planned switch
   uint64_t accepted = 0, rejected = 0;
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
   std::vector<ReplyTo> hello_subscribers;
@@ -121,14 +121,13 @@ struct Core final : ReplySink, PoolOwner {
     Signal answered;
   };
   struct Held {
-    Moved moved;          // its request view is unused
+    Moved moved;  // its request view is unused
     std::string request;
     int64_t until_ms;
   };
   template <void (Core::*action)()>
   struct Node : ReadyNode {
-    explicit Node(Core& c)
-        : ReadyNode([](ReadyNode& node) { (static_cast<Node&>(node).core.*action)(); }), core(c) {}
+    explicit Node(Core& c) : ReadyNode([](ReadyNode& node) { (static_cast<Node&>(node).core.*action)(); }), core(c) {}
     Core& core;
   };
 

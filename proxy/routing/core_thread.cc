@@ -7,9 +7,8 @@ namespace sidestream::routing {
 
 CoreThread::CoreThread(Cores& cores, Loops& loops, const Config& config, Commons& commons, size_t index)
     : cores_(cores), index_(index), config_(config), thread_(loops.start_thread()) {
-  thread_->mailbox().post([this, &commons] {
-    core_ = std::make_unique<Core>(thread_->world(), config_, *this, commons, *this, index_);
-  });
+  thread_->mailbox().post(
+      [this, &commons] { core_ = std::make_unique<Core>(thread_->world(), config_, *this, commons, *this, index_); });
 }
 
 CoreThread::~CoreThread() {
@@ -27,9 +26,8 @@ void CoreThread::set_host_facts(HostFacts facts) {
 }
 
 void CoreThread::answer(uint64_t question, Answer answer) {
-  thread_->mailbox().post([this, question, answer = std::move(answer)]() mutable {
-    hear_answer(question, std::move(answer));
-  });
+  thread_->mailbox().post(
+      [this, question, answer = std::move(answer)]() mutable { hear_answer(question, std::move(answer)); });
 }
 
 // --- on the core's loop --------------------------------------------------------------------------------------------

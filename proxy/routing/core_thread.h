@@ -40,7 +40,7 @@ class CoreThread final : public PlaneHost, public CoreRing {
   void set_host_facts(HostFacts facts);
   void answer(uint64_t question, Answer answer);
 
-  CoreReport report;   // the last one
+  CoreReport report;  // the last one
 
  private:
   /// One client that waits for an answer of the host; found by id, since it may go before that.
@@ -65,7 +65,7 @@ class CoreThread final : public PlaneHost, public CoreRing {
 
   void hear_answer(uint64_t question, Answer answer);
 
-  Cores& cores_;   // of the first loop: letters to it are all that is sent from here
+  Cores& cores_;  // of the first loop: letters to it are all that is sent from here
   const size_t index_;
   // What follows belongs to the core's loop.
   Config config_;

@@ -20,7 +20,7 @@ Cores::Cores(World& world, const Config& config, PlaneHost& host)
 
 Cores::~Cores() {
   tasks_.cancel_all();
-  others_.clear();    // they may still have something to say until they are gone
+  others_.clear();  // they may still have something to say until they are gone
   mailbox_.reset();
   questions_.clear();
 }

@@ -62,7 +62,7 @@ class Cores final : public CoreRing {
     size_t asker;
     uint64_t visit_id;
     Visit visit;
-    size_t next = 0;   // among the others
+    size_t next = 0;  // among the others
   };
   struct Reap : ReadyNode {
     explicit Reap(Cores& c) : ReadyNode([](ReadyNode& node) { static_cast<Reap&>(node).cores.reap(); }), cores(c) {}
@@ -77,7 +77,7 @@ class Cores final : public CoreRing {
   World& world_;
   const Config& config_;
   PlaneHost& host_;
-  std::unique_ptr<Mailbox> mailbox_;   // none with one core
+  std::unique_ptr<Mailbox> mailbox_;  // none with one core
   std::unique_ptr<Core> first_;
   std::vector<std::unique_ptr<CoreThread>> others_;
   HostFacts told_;

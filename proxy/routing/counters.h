@@ -55,9 +55,9 @@ struct ClientCounts {
 struct TargetCounts {
   Address address;
   uint64_t reads = 0, writes = 0;
-  ReplOffset known;          // the highest offset it is known to have
+  ReplOffset known;  // the highest offset it is known to have
   size_t connections = 0;
-  std::string last_error;    // why the last connection failed; empty while all is well
+  std::string last_error;  // why the last connection failed; empty while all is well
   /// Of the same server, by another core.
   TargetCounts& operator+=(const TargetCounts& other);
 };

@@ -23,13 +23,13 @@ struct PrimaryFacts {
 /// A server that may answer reads. The primary itself is not listed here.
 struct TargetFacts {
   Address address;
-  int weight = 100;            // share of the reads; 0: none
+  int weight = 100;  // share of the reads; 0: none
   std::string zone;
-  bool local = false;          // stands on this machine
-  bool online = false;         // its replication link is up, it has loaded, nothing speaks against reading it
+  bool local = false;   // stands on this machine
+  bool online = false;  // its replication link is up, it has loaded, nothing speaks against reading it
   bool is_instance = false;
-  ReplOffset acked;            // what it has applied for sure, in the coordinates of the current history
-  int64_t lag_ms = 0;          // since it last said so
+  ReplOffset acked;    // what it has applied for sure, in the coordinates of the current history
+  int64_t lag_ms = 0;  // since it last said so
   std::string user, password;
 };
 

@@ -118,7 +118,7 @@ class FreshnessTable {
 /// One loop's part: its pool of batches, and the batches whose connection broke.
 class FreshnessMap {
  public:
-  static constexpr size_t kSettledKept = 1024;       // batches whose offset is still known
+  static constexpr size_t kSettledKept = 1024;   // batches whose offset is still known
   static constexpr size_t kNotedKeysMax = 1024;  // more keys in one private batch raise the floor instead
   using Batch = std::unique_ptr<WriteBatch>;
 

@@ -69,7 +69,7 @@ class InputBuffer {
   std::unique_ptr<char[]> bytes_;
   size_t capacity_ = 0;
   size_t begin_ = 0, end_ = 0;
-  bool filled_up_ = false;   // the last read took all the room there was
+  bool filled_up_ = false;  // the last read took all the room there was
 };
 
 }  // namespace sidestream::routing

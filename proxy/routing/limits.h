@@ -29,18 +29,18 @@ inline constexpr size_t kFunctionsKnownMax = 4096;  // names of functions that w
 // One server.
 inline constexpr size_t kInFlightBytesMax = 64 * 1024 * 1024;  // requests sent or gathered and not answered
 inline constexpr size_t kPrivateConnectionsMax = 10'000;
-inline constexpr size_t kPrivateIdleMax = 16;                  // more are closed when they are given back
-inline constexpr int64_t kConnectTimeoutMs = 5'000;            // TCP, AUTH, HELLO and the first ROLE together
+inline constexpr size_t kPrivateIdleMax = 16;        // more are closed when they are given back
+inline constexpr int64_t kConnectTimeoutMs = 5'000;  // TCP, AUTH, HELLO and the first ROLE together
 inline constexpr int64_t kBackoffMinMs = 50;
 inline constexpr int64_t kBackoffMaxMs = 1'000;
-inline constexpr int64_t kReadStallMs = 3'000;                 // a replica that answers nothing for so long is dropped
-inline constexpr int64_t kScriptStallMs = 60'000;              // the same, where it may run a script
-inline constexpr int64_t kSlowReaderMs = 2'000;                // for others to wait behind a client that does not read
-inline constexpr int64_t kRetireMs = 5'000;                    // to answer what was sent to a server that is left
-inline constexpr int64_t kAskOffsetsMs = 5;                    // between questions how far replicas are
+inline constexpr int64_t kReadStallMs = 3'000;     // a replica that answers nothing for so long is dropped
+inline constexpr int64_t kScriptStallMs = 60'000;  // the same, where it may run a script
+inline constexpr int64_t kSlowReaderMs = 2'000;    // for others to wait behind a client that does not read
+inline constexpr int64_t kRetireMs = 5'000;        // to answer what was sent to a server that is left
+inline constexpr int64_t kAskOffsetsMs = 5;        // between questions how far replicas are
 
 // Commands between servers.
-inline constexpr int kCursorServersMax = 127;              // servers that a SCAN cursor can name
+inline constexpr int kCursorServersMax = 127;  // servers that a SCAN cursor can name
 inline constexpr int64_t kTickMs = 100;
 
 }  // namespace sidestream::routing::limits

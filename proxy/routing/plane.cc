@@ -19,10 +19,14 @@ constexpr int64_t kQuietStepMs = 10;
 
 std::string_view policy_name(ReadPolicy policy) {
   switch (policy) {
-    case ReadPolicy::fresh: return "fresh";
-    case ReadPolicy::bounded: return "bounded";
-    case ReadPolicy::eventual: return "eventual";
-    case ReadPolicy::primary: return "primary";
+    case ReadPolicy::fresh:
+      return "fresh";
+    case ReadPolicy::bounded:
+      return "bounded";
+    case ReadPolicy::eventual:
+      return "eventual";
+    case ReadPolicy::primary:
+      return "primary";
   }
   return "?";
 }

@@ -106,7 +106,7 @@ class Plane {
 
  private:
   std::unique_ptr<Cores> cores_;
-  Core& core_;   // the first: that of this loop
+  Core& core_;  // the first: that of this loop
   std::optional<PrimaryFacts> primary_;
 };
 

@@ -19,7 +19,7 @@ inline constexpr uint64_t kAnyKey = ~uint64_t{0};
 
 struct KeyFacts {
   resp::Keys keys = resp::Keys::none;
-  uint64_t bits = 0;   // a Bloom filter of 64 bits; kAnyKey when the keys are unknown
+  uint64_t bits = 0;  // a Bloom filter of 64 bits; kAnyKey when the keys are unknown
 };
 
 /// Fills `hashes` with those of the request's keys. `about_node`: a command without keys looks at all of them.
@@ -46,7 +46,7 @@ ReadPolicy policy_for(const Config& config, std::optional<ReadPolicy> chosen, co
 /// What one client wants of its reads.
 struct ReaderWish {
   std::optional<ReadPolicy> policy;
-  ReplOffset at_least;   // no read is older than this
+  ReplOffset at_least;  // no read is older than this
 };
 /// All that the decision needs to know about a read of these keys.
 ReadNeed need_of(const Config& config, const FreshnessMap& freshness, const ReaderWish& wish,

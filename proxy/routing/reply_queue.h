@@ -43,7 +43,7 @@ class ReplyQueue {
 
  private:
   struct Slot {
-    std::string frame;   // if it came early
+    std::string frame;  // if it came early
     Lane lane = Lane::none;
     bool muted = false;
     bool done = false;

@@ -60,9 +60,12 @@ int choose(const Eligible& eligible, std::string_view prefer, int sticky, std::s
 
 Reason served(const ReadNeed& need) {
   switch (need.policy) {
-    case ReadPolicy::bounded: return Reason::bounded;
-    case ReadPolicy::eventual: return Reason::eventual;
-    default: return need.offset->value == 0 ? Reason::fresh_idle : Reason::fresh_proven;
+    case ReadPolicy::bounded:
+      return Reason::bounded;
+    case ReadPolicy::eventual:
+      return Reason::eventual;
+    default:
+      return need.offset->value == 0 ? Reason::fresh_idle : Reason::fresh_proven;
   }
 }
 

@@ -18,11 +18,11 @@ namespace sidestream::routing {
 
 /// What the decision needs to know about a server.
 struct TargetView {
-  bool online = false;   // linked, loaded, and a connection to it can be had
+  bool online = false;  // linked, loaded, and a connection to it can be had
   int weight = 100;
   bool local = false;
   std::string_view zone;
-  ReplOffset known;      // the highest offset it is known to have applied
+  ReplOffset known;  // the highest offset it is known to have applied
   int64_t lag_ms = 0;
   int64_t credit = 0;    // of the round-robin; written by the decision
   bool lagging = false;  // beyond max-lag, and not well within it since; written by the decision
@@ -31,8 +31,8 @@ struct TargetView {
 /// Everything else about the moment, the same for all reads.
 struct Conditions {
   const Config* config = nullptr;
-  ReplOffset head;               // the stream as far as it was relayed
-  bool primary_usable = true;    // the primary is known and can be asked
+  ReplOffset head;             // the stream as far as it was relayed
+  bool primary_usable = true;  // the primary is known and can be asked
 };
 
 struct ReadNeed {

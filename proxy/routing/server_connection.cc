@@ -32,8 +32,13 @@ Error refused(std::string_view command, std::string_view reply) {
 
 ServerConnection::ServerConnection(World& world, FreshnessMap& freshness, ConnectionOwner& owner, ReplySink& sink,
                                    ConnectionPlan plan)
-    : world_(world), freshness_(freshness), owner_(owner), sink_(sink), plan_(std::move(plan)),
-      input_(kInputFirstBytes, kInputKeptBytes), flush_node_(*this) {}
+    : world_(world),
+      freshness_(freshness),
+      owner_(owner),
+      sink_(sink),
+      plan_(std::move(plan)),
+      input_(kInputFirstBytes, kInputKeptBytes),
+      flush_node_(*this) {}
 
 ServerConnection::~ServerConnection() { CHECK(state_ == State::down || entries_count_ == 0); }
 
@@ -309,10 +314,17 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
   answered_ += entry.request_bytes;
   Result<void> done;
   switch (entry.kind) {
-    case Kind::silent: break;
-    case Kind::role: done = on_role(std::move(entry), frame); break;
-    case Kind::read: on_read(entry, std::string_view(requests_).substr(request_at, entry.request_bytes), frame); break;
-    case Kind::again: sink_.reply(entry.to, frame); break;
+    case Kind::silent:
+      break;
+    case Kind::role:
+      done = on_role(std::move(entry), frame);
+      break;
+    case Kind::read:
+      on_read(entry, std::string_view(requests_).substr(request_at, entry.request_bytes), frame);
+      break;
+    case Kind::again:
+      sink_.reply(entry.to, frame);
+      break;
     case Kind::write:
       if (entry.marks_follow) freshness_.apply(*front().batch);  // before anybody learns that it was written
       sink_.reply(entry.to, frame);
@@ -382,13 +394,18 @@ void ServerConnection::give_back_everything() {
 
 void ServerConnection::give_back(Entry entry, std::string_view request, bool sent) {
   switch (entry.kind) {
-    case Kind::silent: break;
+    case Kind::silent:
+      break;
     case Kind::role:
       if (entry.batch) sent ? freshness_.orphan(std::move(entry.batch)) : freshness_.forget(std::move(entry.batch));
       if (entry.fence_id != 0) sink_.fence(entry.fence_id, ReplOffset{-1});
       break;
-    case Kind::read: sink_.move({entry.to, request, plan_.protocol, plan_.db, false, plan_.is_private}); break;
-    case Kind::again: sink_.lost(entry.to, true); break;
+    case Kind::read:
+      sink_.move({entry.to, request, plan_.protocol, plan_.db, false, plan_.is_private});
+      break;
+    case Kind::again:
+      sink_.lost(entry.to, true);
+      break;
     case Kind::write:
       // What only a private connection may carry (it may block, or depends on what went before) is not moved.
       if (sent || plan_.is_private) {

@@ -37,8 +37,7 @@ struct ConnectionPlan {
 
 class ServerConnection {
  public:
-  ServerConnection(World& world, FreshnessMap& freshness, ConnectionOwner& owner, ReplySink& sink,
-                   ConnectionPlan plan);
+  ServerConnection(World& world, FreshnessMap& freshness, ConnectionOwner& owner, ReplySink& sink, ConnectionPlan plan);
   ~ServerConnection();
   ServerConnection(const ServerConnection&) = delete;
   ServerConnection& operator=(const ServerConnection&) = delete;
@@ -110,7 +109,7 @@ class ServerConnection {
   /// CLIENT ID of this connection at the server; 0 if unknown.
   int64_t client_id() const { return client_id_; }
 
-  ReplyTo borrower;   // private connections: the session that has it, for frame()
+  ReplyTo borrower;  // private connections: the session that has it, for frame()
 
  private:
   enum class State : uint8_t { opening, ready, down };
@@ -120,12 +119,12 @@ class ServerConnection {
     Kind kind = Kind::silent;
     size_t request_bytes = 0;
     ReplyTo to;
-    ReplOffset need{};              // read: -1 without proof
-    bool marks_follow = false;      // write: the next entry's batch is applied when this is answered
-    bool first_of_reads = false;    // role: proves the reads behind it
-    FreshnessMap::Batch batch{};    // role
-    uint64_t ticket = 0;            // role
-    uint64_t fence_id = 0;          // role
+    ReplOffset need{};            // read: -1 without proof
+    bool marks_follow = false;    // write: the next entry's batch is applied when this is answered
+    bool first_of_reads = false;  // role: proves the reads behind it
+    FreshnessMap::Batch batch{};  // role
+    uint64_t ticket = 0;          // role
+    uint64_t fence_id = 0;        // role
   };
 
   Task<void> run();
@@ -171,18 +170,18 @@ class ServerConnection {
   bool retiring_ = false;
   bool feed_ = false;
   bool was_full_ = false;
-  bool reads_proven_this_turn_ = false;   // a ROLE stands in front of this turn's reads
+  bool reads_proven_this_turn_ = false;  // a ROLE stands in front of this turn's reads
 
-  std::vector<Entry> entries_;       // a ring; its size is a power of two
+  std::vector<Entry> entries_;  // a ring; its size is a power of two
   size_t entries_first_ = 0, entries_count_ = 0;
   size_t writes_owed_ = 0;
-  bool unfinished_ = false;            // the last entry's request is still arriving
+  bool unfinished_ = false;  // the last entry's request is still arriving
   bool awaits_flow_ = false;
   FreshnessMap::Batch noted_;          // of the unfinished request
-  FreshnessMap::Batch turn_marks_;   // of the writes gathered this turn
-  std::string requests_;             // not answered yet, the tail not sent yet
+  FreshnessMap::Batch turn_marks_;     // of the writes gathered this turn
+  std::string requests_;               // not answered yet, the tail not sent yet
   size_t answered_ = 0, flushed_ = 0;  // positions in requests_
-  ReplOffset proven_{-1};            // by the ROLE in front of the reads now being answered
+  ReplOffset proven_{-1};              // by the ROLE in front of the reads now being answered
 
   std::unique_ptr<ByteStream> stream_;
   InputBuffer input_;

@@ -14,8 +14,13 @@ constexpr size_t kOpeningPrivateMax = 8;
 
 ServerPool::ServerPool(World& world, FreshnessMap& freshness, ReplySink& sink, PoolOwner& owner, ConnectionPlan plan,
                        RoleCheck role_check)
-    : world_(world), freshness_(freshness), sink_(sink), owner_(owner), plan_(std::move(plan)),
-      role_check_(std::move(role_check)), reap_node_(*this) {}
+    : world_(world),
+      freshness_(freshness),
+      sink_(sink),
+      owner_(owner),
+      plan_(std::move(plan)),
+      role_check_(std::move(role_check)),
+      reap_node_(*this) {}
 
 ServerPool::~ServerPool() {
   retiring_ = true;
@@ -121,8 +126,8 @@ void ServerPool::connection_down(ServerConnection& connection, const Error& erro
   const int64_t now_ms = world_.clock.now_ms();
   if (now_ms >= next_attempt_ms_) {  // many connections break together: that is one failure
     const bool refused = !connection.opened();
-    backoff_ms_ = refused ? std::clamp(backoff_ms_ * 2, limits::kBackoffMinMs, limits::kBackoffMaxMs)
-                          : limits::kBackoffMinMs;
+    backoff_ms_ =
+        refused ? std::clamp(backoff_ms_ * 2, limits::kBackoffMinMs, limits::kBackoffMaxMs) : limits::kBackoffMinMs;
     next_attempt_ms_ = now_ms + backoff_ms_;
   }
   owner_.servers_changed();

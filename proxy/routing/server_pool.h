@@ -82,7 +82,7 @@ class ServerPool final : public ConnectionOwner {
   ConnectionPlan plan_;
   RoleCheck role_check_;
   bool retiring_ = false;
-  bool warm_[2] = {false, false};  // protocol 2, 3
+  bool warm_[2] = {false, false};                               // protocol 2, 3
   std::vector<std::unique_ptr<ServerConnection>> connections_;  // all of them
   std::vector<ServerConnection*> shared_;                       // opening or ready
   std::vector<ServerConnection*> idle_;                         // private, ready, nobody's

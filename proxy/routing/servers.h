@@ -64,9 +64,9 @@ class Servers {
   std::optional<PrimaryFacts> primary_facts_;
   std::unique_ptr<Target> primary_;
   std::vector<std::unique_ptr<Target>> targets_;
-  std::vector<TargetView*> views_;   // of targets_, same order
+  std::vector<TargetView*> views_;  // of targets_, same order
   int last_number_ = 0;
-  int64_t asked_ms_ = 0;             // how far the replicas are
+  int64_t asked_ms_ = 0;  // how far the replicas are
 
   struct Leaving {
     std::unique_ptr<Target> target;

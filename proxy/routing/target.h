@@ -32,9 +32,9 @@ class Target {
   int number() const { return number_; }
   const std::string& name() const { return name_; }
 
-  TargetView view;   // for the router
+  TargetView view;  // for the router
   uint64_t reads = 0, writes = 0;
-  bool owes_flush = false;   // a SCRIPT FLUSH did not reach it
+  bool owes_flush = false;  // a SCRIPT FLUSH did not reach it
 
  private:
   std::optional<ReplOffset> check_role(std::string_view frame);

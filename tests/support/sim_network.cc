@@ -211,7 +211,9 @@ SimStream::~SimStream() { connection_.detach(side_); }
 void SimStream::write(std::string_view bytes) { out().push(bytes); }
 
 SimHost::SimHost(SimWorld& world, std::string name)
-    : world_(world), name_(std::move(name)), files_(std::make_unique<SimFiles>(world)),
+    : world_(world),
+      name_(std::move(name)),
+      files_(std::make_unique<SimFiles>(world)),
       loops_(std::make_unique<SimLoops>(world, name_)) {}
 
 SimHost::~SimHost() = default;

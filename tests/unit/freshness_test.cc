@@ -27,11 +27,21 @@ class Model {
   void step() {
     switch (below(7)) {
       case 0:
-      case 1: send_batch(); break;
-      case 2: execute_batch(); break;
-      case 3: answer_batch(); break;
-      case 4: write_of_others(); break;
-      case 5: relay_some(); break;
+      case 1:
+        send_batch();
+        break;
+      case 2:
+        execute_batch();
+        break;
+      case 3:
+        answer_batch();
+        break;
+      case 4:
+        write_of_others();
+        break;
+      case 5:
+        relay_some();
+        break;
       case 6:
         if (below(16) == 0) break_connection();
         ask_role();
@@ -45,9 +55,9 @@ class Model {
   static constexpr int kKeys = 12;
   struct Batch {
     FreshnessMap::Batch marks;
-    std::vector<int> keys;   // -1: the floor
+    std::vector<int> keys;  // -1: the floor
     bool executed = false;
-    int64_t end = 0;         // the primary's offset after it, as the ROLE behind it says
+    int64_t end = 0;  // the primary's offset after it, as the ROLE behind it says
   };
   struct Role {
     uint64_t ticket;

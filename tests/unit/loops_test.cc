@@ -25,7 +25,7 @@ struct PingPong {
   Mailbox& here;
   Mailbox& there;
   UvWorld& first;
-  std::vector<int> seen;   // here, in order of arrival
+  std::vector<int> seen;  // here, in order of arrival
 
   void hop(int n) {
     seen.push_back(n);
@@ -69,11 +69,11 @@ TEST_CASE("loops: a stream moves to another loop, with what was not sent yet") {
   auto other = first.world().loops.start_thread();
   auto listener = network.listen(Address{"127.0.0.1", 0, ""});
   REQUIRE(listener.ok());
-  std::unique_ptr<ByteStream> there;   // only touched on the other loop
+  std::unique_ptr<ByteStream> there;  // only touched on the other loop
   std::string heard;
   struct Talk {
-    static Task<void> serve(Network& network, Listener& listener, LoopThread& other,
-                            std::unique_ptr<ByteStream>& there, const std::string& large) {
+    static Task<void> serve(Network& network, Listener& listener, LoopThread& other, std::unique_ptr<ByteStream>& there,
+                            const std::string& large) {
       auto accepted = co_await listener.accept();
       accepted.value()->write(large);
       CHECK(accepted.value()->unsent() > 0);
@@ -123,7 +123,7 @@ class Hammer {
     FreshnessMap last(table_);
     for (uint64_t key = 0; key < kKeys; ++key) {
       const auto need = last.needed(key);
-      if (!need || need->value < promised_[key].load()) ++violations_;   // nothing is pending any more
+      if (!need || need->value < promised_[key].load()) ++violations_;  // nothing is pending any more
     }
     if (!last.needed_any()) ++violations_;
   }
@@ -136,12 +136,11 @@ class Hammer {
 
   void promise(uint64_t key, int64_t offset) {
     int64_t seen = promised_[key].load();
-    while (seen < offset && !promised_[key].compare_exchange_weak(seen, offset)) {
-    }
+    while (seen < offset && !promised_[key].compare_exchange_weak(seen, offset)) {}
   }
 
   void check(FreshnessMap& map, uint64_t key) {
-    const int64_t promised = promised_[key].load();   // before the question
+    const int64_t promised = promised_[key].load();  // before the question
     const auto need = map.needed(key);
     if (need && need->value < promised) ++violations_;
     if (need) ++known_;
@@ -156,7 +155,7 @@ class Hammer {
       map.mark(*batch, key);
       if (dice() % 200 == 0) map.mark_floor(*batch);
       const int64_t offset = ++primary_;
-      promise(key, offset);   // the reply: the mark is set, the ROLE behind it is not here yet
+      promise(key, offset);  // the reply: the mark is set, the ROLE behind it is not here yet
       check(map, key);
       if (dice() % 50 == 0) {
         map.orphan(std::move(batch));
@@ -215,7 +214,7 @@ TEST_CASE("freshness: several threads at once, never less than what was promised
     CHECK(hammer.violations() == 0);
     known += hammer.known();
   }
-  CHECK(known > 0);   // and not by never knowing
+  CHECK(known > 0);  // and not by never knowing
 }
 
 TEST_CASE("freshness: a loop that has not heard of a new history knows that it knows nothing") {

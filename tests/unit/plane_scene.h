@@ -102,8 +102,12 @@ inline Config with_loops(uint64_t seed) {
 /// A primary, a replica of it, and a plane in front of them.
 struct Scene {
   explicit Scene(uint64_t seed = 1, bool started = true)
-      : world(seed), primary(world, chronicle, node_at("10.0.0.1")), replica(world, chronicle, node_at("10.0.0.2")),
-        here(world.at("10.0.0.9")), config(with_loops(seed)), plane(here, config, host),
+      : world(seed),
+        primary(world, chronicle, node_at("10.0.0.1")),
+        replica(world, chronicle, node_at("10.0.0.2")),
+        here(world.at("10.0.0.9")),
+        config(with_loops(seed)),
+        plane(here, config, host),
         listener(here.network.listen(door)) {
     host.plane = &plane;
     host.clock = &here.clock;

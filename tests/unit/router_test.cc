@@ -100,12 +100,12 @@ TEST_CASE("router: at the border of max-lag nobody goes to and fro") {
     group.targets[0].known = ReplOffset{1000 - lag_bytes};
     return group.read(ReadPolicy::bounded).target == 0;
   };
-  CHECK(reads(1000, 400));   // within, up to the limit
+  CHECK(reads(1000, 400));  // within, up to the limit
   CHECK_FALSE(reads(1001, 0));
   CHECK_FALSE(reads(1000, 0));
   CHECK_FALSE(reads(751, 0));
   CHECK(reads(750, 0));
-  CHECK(reads(1000, 0));     // and in for the whole way up
+  CHECK(reads(1000, 0));  // and in for the whole way up
   CHECK_FALSE(reads(0, 401));
   CHECK_FALSE(reads(0, 301));
   CHECK(reads(0, 300));
@@ -195,8 +195,8 @@ TEST_CASE("reply queue: any order of arrival leaves in the order of the requests
 }
 
 TEST_CASE("roles: what servers say, and what is not a role") {
-  const auto primary = parse_role(
-      "*3\r\n$6\r\nmaster\r\n:3129659\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$7\r\n3129242\r\n");
+  const auto primary =
+      parse_role("*3\r\n$6\r\nmaster\r\n:3129659\r\n*1\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n9001\r\n$7\r\n3129242\r\n");
   REQUIRE(primary.has_value());
   CHECK(primary->primary);
   CHECK(primary->offset == ReplOffset{3129659});
