@@ -52,8 +52,8 @@ Task<Result<void>> Stream::rescan(ReplOffset from) {
 }
 
 BacklogRange Stream::held() const {
-  const bool joined = disk_.end() >= backlog_.oldest();
-  const int64_t first = joined ? std::min(disk_.first_byte(), backlog_.first_byte()) : backlog_.first_byte();
+  const bool on_disk = disk_.first_byte() < disk_.end() && disk_.end() >= backlog_.oldest();
+  const int64_t first = on_disk ? std::min(disk_.first_byte(), backlog_.first_byte()) : backlog_.first_byte();
   return {first, backlog_.end() - first};
 }
 
