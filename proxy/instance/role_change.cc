@@ -1,6 +1,7 @@
 // role_change.cc: REPLICAOF at run time, as one conversation from top to bottom.
 //
-// To a replica: at once; the relay asks the new upstream to go on with our history, the nodes that held it follow.
+// To a replica: at once; the relay asks the new upstream to go on with our history, the nodes that held it follow; the
+// answer waits until the one that was the primary does.
 // To a primary: the lead node is brought level with what we relayed, promoted, and followed with the old id; it answers
 // +CONTINUE with its new one, and everybody downstream goes on through replid2.
 #include <algorithm>
@@ -12,6 +13,7 @@
 namespace sidestream::instance {
 namespace {
 
+constexpr int64_t kDemoteMs = 1000;
 constexpr int64_t kLevelMs = 5000;
 constexpr int64_t kTakeoverMs = 5000;
 constexpr int64_t kAnswersMs = 300;
@@ -58,13 +60,27 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
   if (changing_role_) co_return Error{Errc::refused, "another change of role is going on; try again"};
   if (master) {
     log_notice("instance", "REPLICAOF {}: following it from now on", master->text());
+    Node* former = primary_ ? nodes_[*primary_].get() : nullptr;
     become_replica(*master);
+    if (former != nullptr) former->set_duty(Duty::unknown);  // until the next plan
+    if (former != nullptr) co_await demoted(*former);
     co_return Result<void>();
   }
   if (!master_) co_return Result<void>();
   const Change change(changing_role_);
   auto promoted = co_await promote();
   co_return std::move(promoted);
+}
+
+/// After the +OK nobody can write to the former primary any more, as with stock: what it took now would be lost. An
+/// operator may end a CLIENT PAUSE there with the next command.
+Task<void> Steering::demoted(Node& former) {
+  const int64_t deadline = world_.clock.now_ms() + kDemoteMs;
+  while (former.duty() != Duty::primary && !former.view().follows_us && former.view().reachable) {
+    if (world_.clock.now_ms() > deadline) co_return;
+    former.look_again();
+    co_await relay_.changed.wait_for(world_.clock, kStepMs);
+  }
 }
 
 Task<Result<Node*>> Steering::node_to_promote() {

@@ -79,6 +79,7 @@ class Steering final : public Node::Owner {
   Task<Result<void>> promote();
   Task<Result<void>> bring_level(Node& node);
   /// The lead node, once it is known to follow us. Errc::refused.
+  Task<void> demoted(Node& former);
   Task<Result<Node*>> node_to_promote();
   Task<Result<void>> wait_for_takeover(Node& node);
 
