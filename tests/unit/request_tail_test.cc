@@ -80,11 +80,13 @@ TEST_CASE("request tail: the parser starts afresh after a request that was left"
   RequestParser parser;
   Request request;
   const std::string first = command({"SET", "k", "value"});
-  CHECK(parser.next(first.substr(0, 20), request) == RequestParser::State::incomplete);
-  CHECK(parser.peek(first.substr(0, 20), request, 1) == 3);
+  const std::string beginning = first.substr(0, 20);
+  CHECK(parser.next(beginning, request) == RequestParser::State::incomplete);
+  CHECK(parser.peek(beginning, request, 1) == 3);
   CHECK(request.args.size() == 1);
-  parser.leave(first.substr(0, 20));
-  CHECK(parser.next(command({"PING"}), request) == RequestParser::State::ok);
+  parser.leave(beginning);
+  const std::string second = command({"PING"});
+  CHECK(parser.next(second, request) == RequestParser::State::ok);
   CHECK(request.name() == "PING");
 }
 

@@ -41,7 +41,8 @@ TEST_CASE("a header survives its text, and no byte of it can be changed unnotice
 TEST_CASE("a frame gives its payload back, and no byte of it can be changed unnoticed") {
   std::string frame;
   append_frame(frame, 123456789012, "*1\r\n$4\r\nPING\r\n");
-  auto payload = check_frame(frame + "more");
+  const std::string followed = frame + "more";
+  auto payload = check_frame(followed);
   REQUIRE(payload.ok());
   CHECK(payload.value() == "*1\r\n$4\r\nPING\r\n");
   CHECK(decode_frame_header(frame).value().first == 123456789012);
