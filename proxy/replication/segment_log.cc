@@ -205,12 +205,6 @@ void SegmentLog::retire(size_t count) {
   }
 }
 
-void SegmentLog::drop_past() {
-  if (segments_.size() <= 1) return;
-  retire(segments_.size() - 1);
-  work_.notify_all();
-}
-
 void SegmentLog::trim() {
   size_t count = 0;
   for (int64_t sum = bytes(); sum > config_.repl_backlog_disk_size && count + 1 < segments_.size(); ++count) {

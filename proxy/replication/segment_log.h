@@ -49,8 +49,6 @@ class SegmentLog {
   void cut(ReplOffset offset);
   /// The memory tier got more; commands are known to end at `boundary`.
   void grew(ReplOffset boundary);
-  /// Nobody needs the past: all but the newest segment go.
-  void drop_past();
 
   /// The bytes at hand: first_byte ... end - 1.
   int64_t first_byte() const { return segments_.empty() ? end_ : segments_.front()->first; }

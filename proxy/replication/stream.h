@@ -49,8 +49,6 @@ class Stream : private StreamScanner::Visitor {
   void truncate_to(ReplOffset offset);
   /// After a change of repl-backlog-size.
   void resize_backlog() { backlog_.resize(config_.repl_backlog_size); }
-  /// Nobody needs the past that is on disk.
-  void drop_past() { disk_.drop_past(); }
 
   std::span<char> write_space() { return backlog_.write_space(); }
   /// `n` bytes were read into write_space(). Errc::protocol: only the bytes before the broken command were taken.

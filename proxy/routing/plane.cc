@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/text.h"
+#include "config/options.h"
 #include "proxy/routing/cores.h"
 #include "proxy/routing/limits.h"
 #include "proxy/routing/read_need.h"
@@ -16,20 +17,6 @@ namespace {
 using resp::CommandClass;
 
 constexpr int64_t kQuietStepMs = 10;
-
-std::string_view policy_name(ReadPolicy policy) {
-  switch (policy) {
-    case ReadPolicy::fresh:
-      return "fresh";
-    case ReadPolicy::bounded:
-      return "bounded";
-    case ReadPolicy::eventual:
-      return "eventual";
-    case ReadPolicy::primary:
-      return "primary";
-  }
-  return "?";
-}
 
 }  // namespace
 
@@ -178,7 +165,7 @@ std::string Plane::explain(std::span<const std::string_view> args, const Caller&
     text += fmt::format("the replica {}: {}", target.name(), reason_text(decision.reason));
     text += fmt::format(" (has {})", target.view.known.value);
   }
-  text += fmt::format("; policy {}", policy_name(need.policy));
+  text += fmt::format("; policy {}", name_of(need.policy));
   if (need.policy == ReadPolicy::fresh && need.offset) text += fmt::format(", needs offset {}", need.offset->value);
   return text;
 }
