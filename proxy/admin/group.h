@@ -58,6 +58,8 @@ class Group {
   /// Whom the instance follows; nothing on a primary.
   virtual std::optional<Address> master() const = 0;
   virtual std::vector<NodeFacts> nodes() const = 0;
+  /// Whether a node stands ready that could become the primary. Sentinel must not choose an instance without.
+  virtual bool can_be_promoted() const = 0;
   /// Whether that replica is one of our configured nodes.
   virtual bool is_own_node(const replication::ReplicaStatus& replica) const = 0;
   /// How old the data of a replica is that acknowledged `offset`.

@@ -93,7 +93,7 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   ReplicationFacts facts;
   facts.is_primary = group.is_primary() || face == routing::Face::service;
   if (!facts.is_primary) fill_upstream(group, facts);
-  facts.priority = group.config().replica_priority;
+  facts.priority = group.can_be_promoted() ? group.config().replica_priority : 0;
   facts.replid = relay.has_history() ? relay.history().replid.text() : group.run_id();
   facts.replid2 = relay.history().replid2.text();
   facts.second_offset = relay.history().second_offset;

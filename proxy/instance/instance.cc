@@ -14,6 +14,8 @@ namespace {
 
 constexpr int64_t kInfoPatienceMs = 100;  // contract: a node that is slower is answered for from memory
 constexpr int64_t kPingGraceMs = 3000;    // a node silent for longer makes our PING fail, so that Sentinel notices
+constexpr std::string_view kMustNotServe =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 constexpr int64_t kDrainMs = 5000;
 
 std::string error_reply(std::string_view text) {
@@ -175,7 +177,10 @@ std::string Instance::ping_reply() {
     if (world_.clock.now_ms() - started_ms_ < kPingGraceMs) return "+PONG\r\n";
     return error_reply("ERR no node behind this instance answers" + (trouble().empty() ? "" : ": " + trouble()));
   }
-  if (lead->heard_within(kPingGraceMs)) return lead->ping_reply();
+  if (lead->heard_within(kPingGraceMs)) {
+    const bool cut_off = !steering_->is_primary() && relay_->upstream().state != "connected";
+    return cut_off && !config_.replica_serve_stale_data ? error_reply(kMustNotServe) : lead->ping_reply();
+  }
   return error_reply("ERR the node " + lead->name() + " behind this instance does not answer: " + lead->trouble());
 }
 

@@ -73,6 +73,7 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   bool is_primary() const override { return steering_->is_primary(); }
   std::optional<Address> master() const override { return steering_->master(); }
   std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
+  bool can_be_promoted() const override { return steering_->can_be_promoted(); }
   bool is_own_node(const replication::ReplicaStatus& replica) const override {
     return steering_->node_of(replica) != nullptr;
   }

@@ -71,6 +71,8 @@ void Node::start() { tasks_.add(watch()); }
 
 bool Node::heard_within(int64_t ms) const { return heard_ms_ >= 0 && world_.clock.now_ms() - heard_ms_ <= ms; }
 
+bool Node::linked_within(int64_t ms) const { return linked_ms_ >= 0 && world_.clock.now_ms() - linked_ms_ <= ms; }
+
 replication::Credentials Node::credentials() const { return {config_.masteruser, config_.masterauth}; }
 
 void Node::set_duty(Duty duty) {
@@ -168,7 +170,10 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   view_.follows_us =
       !view_.is_master && field("master_host") == host && field("master_port") == std::to_string(owner_.follow_port());
   link_up_ = field("master_link_status") == "up";
-  if (view_.follows_us && link_up_) view_.restarted = false;
+  if (view_.follows_us && link_up_) {
+    view_.restarted = false;
+    linked_ms_ = heard_ms_;
+  }
   view_.empty = !view_.loading && info.find("\r\ndb") == std::string::npos;
   view_.replid = replication::ReplId::parse(field("master_replid")).value_or(replication::ReplId());
   view_.replid2 = replication::ReplId::parse(field("master_replid2")).value_or(replication::ReplId());

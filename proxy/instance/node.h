@@ -44,6 +44,8 @@ class Node {
   const std::string& reached_at() const { return reached_at_; }
   bool is_instance() const { return is_instance_; }
   bool link_up() const { return link_up_; }  ///< master_link_status, of a replica
+  /// It followed us with its link up not longer ago: a link that is made anew is no reason to give the node up.
+  bool linked_within(int64_t ms) const;
   bool heard_within(int64_t ms) const;
   /// Its last answer to PING, RESP; empty before the first.
   const std::string& ping_reply() const { return ping_reply_; }
@@ -101,6 +103,7 @@ class Node {
   bool is_instance_ = false;
   bool link_up_ = false;
   int64_t heard_ms_ = -1;
+  int64_t linked_ms_ = -1;  // followed us with its link up
   std::string ping_reply_;
   std::string trouble_;
   std::string version_;

@@ -86,6 +86,11 @@ Node* Steering::lead() {
   return upstream_.get();
 }
 
+bool Steering::can_be_promoted() const {
+  const Node* node = lead();
+  return node != nullptr && node != upstream_.get() && node->heard_within(kAliveMs) && node->linked_within(kAliveMs);
+}
+
 Node* Steering::writer() {
   if (!master_) return primary_ ? nodes_[*primary_].get() : nullptr;
   return upstream_.get();

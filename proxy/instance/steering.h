@@ -44,6 +44,8 @@ class Steering final : public Node::Owner {
   const std::string& trouble() const { return trouble_; }
   std::vector<std::unique_ptr<Node>>& nodes() { return nodes_; }
   bool changing_role() const { return changing_role_; }
+  /// Whether REPLICAOF NO ONE would find a node that can take the writes.
+  bool can_be_promoted() const;
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);

@@ -1,0 +1,130 @@
+"""Stock Sentinels, and the group they watch: three instances with one stock node each, the second and third following
+the first.
+
+Happy path: `trio = Trio(lab)`, `trio.watch(3)`, `trio.sentinels[0].master()` is the address that clients are told.
+Failure modes: those of the harness; what Sentinels said is in their logs, which a failed test prints.
+
+Sentinel's own periods are for data centres: `SENTINEL DEBUG` makes them a fifth, so that a failover takes a second.
+"""
+
+from harness import HOST, Process, server_binaries, wait_for
+
+NAME = "mymaster"
+QUICK = {"info-period": 500, "ping-period": 200, "ask-period": 200, "publish-period": 400,
+         "min-link-reconnect-period": 200, "election-timeout": 2000}
+
+
+class Sentinel(Process):
+    """A real Sentinel. `options`: lines of its configuration, `sentinel` and the name left out."""
+
+    def __init__(self, lab, name, primary, quorum, options, quick=True):
+        super().__init__(lab, name)
+        self.primary, self.quorum, self.options, self.quick = primary, quorum, options, quick
+
+    def command(self):
+        path = self.dir / "sentinel.conf"
+        if not path.exists():  # it rewrites its file itself
+            host, port = self.primary
+            lines = [f"port {self.port}", f"dir {self.dir}", f"logfile {self.log}", "protected-mode no"]
+            first = [line for line in self.options if line.startswith("global ")]
+            lines += ["sentinel " + line[7:] for line in first]
+            lines.append(f"sentinel monitor {NAME} {host} {port} {self.quorum}")
+            for line in self.options:
+                if line not in first:
+                    key, value = line.split(" ", 1)
+                    lines.append(f"sentinel {key} {NAME} {value}")
+            path.write_text("\n".join(lines) + "\n")
+        return [server_binaries()[0], str(path), "--sentinel"]
+
+    def wait_up(self, timeout=10):
+        super().wait_up(timeout)
+        if self.quick:
+            self("SENTINEL", "DEBUG", *(word for pair in QUICK.items() for word in pair))
+        return self
+
+    def ask(self, *words):
+        return self("SENTINEL", *words)
+
+    def master(self):
+        """(host, port) that clients are told."""
+        host, port = self.ask("GET-MASTER-ADDR-BY-NAME", NAME)
+        return host.decode(), int(port)
+
+    def fields(self):
+        return as_dict(self.ask("MASTER", NAME))
+
+    def replicas(self):
+        """port: what Sentinel knows about it."""
+        return {int(each["port"]): each for each in map(as_dict, self.ask("REPLICAS", NAME))}
+
+    def events(self, name):
+        """Lines of its log about this event (`+sdown`, `+switch-master` ...)."""
+        return [line for line in self.log_text().splitlines() if f" {name} " in line]
+
+
+def as_dict(flat):
+    words = [word.decode() for word in flat]
+    return dict(zip(words[::2], words[1::2]))
+
+
+QUICKLY = ("down-after-milliseconds 1000", "failover-timeout 6000", "parallel-syncs 2")
+
+
+def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, quick=True):
+    """`primary`: (host, port)."""
+    started = []
+    for _ in range(count):
+        name = f"sentinel{sum(p.name.startswith('sentinel') for p in lab.processes)}"
+        sentinel = Sentinel(lab, name, primary, quorum or count // 2 + 1, list(options), quick)
+        lab.processes.append(sentinel)
+        started.append(sentinel.start())
+    return [sentinel.wait_up() for sentinel in started]
+
+
+class Trio:
+    """Three instances, each in front of one stock node. The first is the primary."""
+
+    def __init__(self, lab, per_instance=({}, {}, {}), node_options=None, **config):
+        self.lab, self.sentinels = lab, []
+        self.nodes = lab.servers(3, repl_ping_replica_period=1, repl_timeout=10, **(node_options or {}))
+        self.instances = []
+        for index, node in enumerate(self.nodes):
+            upstream = self.instances[0] if index else None
+            self.instances.append(lab.instance([node], replicaof=upstream, **config, **per_instance[index]))
+        for instance in self.instances[1:]:
+            instance.wait_link()
+
+    def watch(self, count=3, **options):
+        """Sentinels, until they know the group and each other."""
+        options.setdefault("primary", (HOST, self.instances[0].port))
+        self.sentinels = start_sentinels(self.lab, count, **options)
+        for sentinel in self.sentinels:
+            wait_for(lambda s=sentinel: self._is_known_to(s, count), 10, f"{sentinel.name} to know the group")
+        return self
+
+    def _is_known_to(self, sentinel, count):
+        fields = sentinel.fields()
+        known = sentinel.replicas()
+        return (int(fields["num-other-sentinels"]) == count - 1 and len(known) == len(self.instances) - 1
+                and all(each["master-link-status"] == "ok" for each in known.values()))
+
+    def switched(self, timeout=30, sentinels=None):
+        """The instance that all Sentinels name, when it is no longer the first one."""
+        def agreed():
+            named = {sentinel.master()[1] for sentinel in sentinels or self.sentinels}
+            return len(named) == 1 and named.pop()
+        port = wait_for(lambda: agreed() not in (False, self.instances[0].port) and agreed(), timeout,
+                        "all Sentinels to name another primary")
+        return next(instance for instance in self.instances if instance.port == port)
+
+    def settled(self, primary, timeout=30, replicas=None):
+        """Every other instance follows `primary`, and its link is up."""
+        for instance in replicas or self.instances:
+            if instance is not primary:
+                wait_for(lambda i=instance: follows(i, primary), timeout, f"{instance.name} to follow {primary.name}")
+        return primary
+
+
+def follows(instance, primary):
+    info = instance.info()
+    return (info["role"], info.get("master_port"), info.get("master_link_status")) == ("slave", str(primary.port), "up")
