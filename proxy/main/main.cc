@@ -6,6 +6,7 @@
 #include "common/uv_world.h"
 #include "proxy/instance/instance.h"
 #include "proxy/main/command_line.h"
+#include "proxy/main/service_notice.h"
 #include "proxy/main/subcommands.h"
 
 namespace sidestream {
@@ -37,10 +38,13 @@ Result<Texts> apply_state(CommandLine& line) {
   return state;
 }
 
-Task<void> start(instance::Instance& instance, UvWorld& world, int& exit_code) {
+Task<void> start(instance::Instance& instance, ServiceNotice& notice, UvWorld& world, int& exit_code) {
   auto started = co_await instance.start();
   if (started.ok()) {
     log_notice("instance", "sidestream {} is up at {}", SIDESTREAM_VERSION, instance.node_address().text());
+    // Clients are accepted. Not before the first sync: a primary that is away would make systemd give us up.
+    notice.ready();
+    if (notice.wanted()) co_await send_heartbeats(notice, instance.group());
     co_return;
   }
   exit_code = complain("sidestream: " + started.error().detail, kExitFatal);
@@ -61,10 +65,12 @@ int run(CommandLine line) {
   instance::Instance instance(world.world(), line.config, std::move(state).value());
   auto bound = instance.bind();
   if (!bound.ok()) return complain("sidestream: " + bound.error().detail, kExitBind);
+  ServiceNotice notice(process_environment());
   bool asked_before = false;
   const auto finish = [&] {
     if (asked_before) return world.stop();
     asked_before = true;
+    notice.stopping();
     instance.drain();
   };
   instance.when_drained([&] { world.stop(); });
@@ -78,7 +84,7 @@ int run(CommandLine line) {
     if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);
   });
   TaskSet starting;
-  starting.add(start(instance, world, exit_code));
+  starting.add(start(instance, notice, world, exit_code));
   world.run();
   return exit_code;
 }
