@@ -9,7 +9,7 @@
 // at or past every write of all of them, whatever the order in which connections answered.
 //
 // Life of a batch on a shared connection: open, mark each key *before* its write is sent, settle with the offset of the
-// ROLE behind the writes. On a private connection: open, note the keys, apply when the reply arrives, settle. When the
+// ROLE behind the writes. A transaction notes its keys while it is queued, and applies them when EXEC is sent. When the
 // connection breaks in between: orphan; the marks stay until a ROLE that was sent after the break settles them.
 //
 // Between loops everything is one atomic word, stores release and loads acquire (plain loads on x86): who sees a value

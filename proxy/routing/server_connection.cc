@@ -182,9 +182,9 @@ void ServerConnection::send_read(std::string_view request, const ReplyTo& to, st
 }
 
 void ServerConnection::send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted) {
-  const bool marks = noted && !noted->empty();
-  push({Kind::write, request.size(), to, {}, marks}, request);
-  if (!marks) return;
+  push({Kind::write, request.size(), to}, request);
+  if (!noted || noted->empty()) return;
+  freshness_.apply(*noted);
   Entry role;
   role.batch = std::move(noted);
   push_role(std::move(role));
@@ -196,7 +196,10 @@ void ServerConnection::begin_request(std::string_view bytes, const ReplyTo& to, 
   flush();  // what goes before it
   flush_node_.unlink();
   unfinished_ = true;
-  noted_ = std::move(noted);
+  if (noted && !noted->empty()) {
+    freshness_.apply(*noted);
+    marked_ = std::move(noted);
+  }
   pass_request(bytes);
 }
 
@@ -216,10 +219,9 @@ Task<void> ServerConnection::report_flow() {
 
 void ServerConnection::end_request() {
   unfinished_ = false;
-  if (!noted_ || noted_->empty()) return noted_.reset();
-  entry(entries_count_ - 1).marks_follow = true;
+  if (!marked_) return;
   Entry role;
-  role.batch = std::move(noted_);
+  role.batch = std::move(marked_);
   push_role(std::move(role));
 }
 
@@ -326,7 +328,6 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       sink_.reply(entry.to, frame);
       break;
     case Kind::write:
-      if (entry.marks_follow) freshness_.apply(*front().batch);  // before anybody learns that it was written
       sink_.reply(entry.to, frame);
       break;
   }
@@ -390,6 +391,7 @@ void ServerConnection::give_back_everything() {
     give_back(std::move(entry), request, at <= flushed_);
   }
   if (turn_marks_) freshness_.forget(std::move(turn_marks_));
+  if (marked_) freshness_.forget(std::move(marked_));  // a server does nothing before it has all of a request
 }
 
 void ServerConnection::give_back(Entry entry, std::string_view request, bool sent) {

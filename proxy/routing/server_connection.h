@@ -58,10 +58,9 @@ class ServerConnection {
   void send_read(std::string_view request, const ReplyTo& to, std::optional<ReplOffset> need);
   /// A read that was moved here: not moved again.
   void send_again(std::string_view request, const ReplyTo& to) { push({Kind::again, request.size(), to}, request); }
-  /// A command on a private connection. `noted` keys are marked when the reply is there, settled by a ROLE behind it.
+  /// A command on a private connection. `noted` keys are marked now, and settled by a ROLE behind it.
   void send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted);
-  /// The same for a request that is still arriving: its beginning; nothing else is sent until its end. Keys are `noted`
-  /// before: a server does nothing before it has all.
+  /// The same for a request that is still arriving: its beginning; nothing else is sent until its end.
   void begin_request(std::string_view bytes, const ReplyTo& to, FreshnessMap::Batch noted);
   void pass_request(std::string_view bytes);
   void end_request();
@@ -120,7 +119,6 @@ class ServerConnection {
     size_t request_bytes = 0;
     ReplyTo to;
     ReplOffset need{};            // read: -1 without proof
-    bool marks_follow = false;    // write: the next entry's batch is applied when this is answered
     bool first_of_reads = false;  // role: proves the reads behind it
     FreshnessMap::Batch batch{};  // role
     uint64_t ticket = 0;          // role
@@ -177,7 +175,7 @@ class ServerConnection {
   size_t writes_owed_ = 0;
   bool unfinished_ = false;  // the last entry's request is still arriving
   bool awaits_flow_ = false;
-  FreshnessMap::Batch noted_;          // of the unfinished request
+  FreshnessMap::Batch marked_;         // by the unfinished request
   FreshnessMap::Batch turn_marks_;     // of the writes gathered this turn
   std::string requests_;               // not answered yet, the tail not sent yet
   size_t answered_ = 0, flushed_ = 0;  // positions in requests_

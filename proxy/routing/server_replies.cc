@@ -60,8 +60,6 @@ ServerConnection::Large ServerConnection::begin_large() {
     sink_.move({first.to, request, plan_.protocol, plan_.db, false, plan_.is_private});
     return Large::dropping;
   }
-  // Before anybody learns that it was written.
-  if (std::exchange(first.marks_follow, false)) freshness_.apply(*entry(1).batch);
   const Turn turn = sink_.begin_large(first.to, *this);
   if (turn == Turn::whole) return Large::none;
   if (turn == Turn::never) return Large::dropping;

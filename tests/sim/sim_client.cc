@@ -96,10 +96,7 @@ void SimClient::compose() {
       const std::string token = fmt::format("{}.{}", options_.id, ++tokens_);
       ask({Kind::echo, 0, 0, token}, {"ECHO", token});
     } else if (kind < 60) {
-      const auto& acked = ledger_.keys[key].acked_by;
-      const auto found = acked.find(options_.instance);
-      const int64_t least = found == acked.end() ? 0 : found->second;
-      ask({Kind::get, key, least, {}}, {"GET", Ledger::name_of(key)});
+      ask({Kind::get, key, ledger_.keys[key].known_by[options_.instance], {}}, {"GET", Ledger::name_of(key)});
     } else if (kind < 70 && db_ == 0) {
       ask({Kind::outside, 0, options_.outside(), {}}, {"GET", "outside"});
     } else if (kind < 72 && last_written_ > 0) {
@@ -116,13 +113,14 @@ void SimClient::compose_write() {
   for (int key = 0; key < Ledger::kKeys; ++key) {
     if (key % options_.clients == options_.id && Ledger::db_of(key) == db_) mine.push_back(key);
   }
-  const bool transaction = dice.chance(150);
+  const bool transaction = dice.chance(250);
   const Kind kind_of_ok = transaction ? Kind::queued : Kind::ok;
   if (transaction) ask({Kind::ok, 0, 0, {}}, {"MULTI"});
   in_transaction_.clear();
   if (!mine.empty()) {
     const int key = mine[dice.below(mine.size())];
     const int64_t value = ++ledger_.keys[key].issued;
+    ledger_.keys[key].through = options_.instance;
     const Asked set{Kind::set, key, value, {}};
     if (transaction) in_transaction_.push_back(set);
     ask(transaction ? Asked{kind_of_ok, 0, 0, {}} : set,
@@ -232,7 +230,7 @@ void SimClient::lose(const Asked& asked) {
 void SimClient::acknowledge_set(const Asked& asked) {
   Ledger::Key& key = ledger_.keys[asked.key];
   key.acked = std::max(key.acked, asked.value);
-  int64_t& here = key.acked_by[options_.instance];
+  int64_t& here = key.known_by[options_.instance];
   here = std::max(here, asked.value);
   last_key_ = asked.key;
   last_written_ = asked.value;
@@ -250,6 +248,9 @@ void SimClient::judge_read(const Asked& asked, const resp::Value& reply) {
   const bool possible = value >= 0 && (outside || value <= ledger_.keys[asked.key].issued);
   const bool late = !outside && ledger_.keys[asked.key].unknown.count(value) > 0;
   if (!possible || (ledger_.fresh && value < asked.value && !late)) wrong(asked, reply);
+  if (outside || late || ledger_.keys[asked.key].through != options_.instance) return;
+  int64_t& here = ledger_.keys[asked.key].known_by[options_.instance];
+  here = std::max(here, value);
 }
 
 }  // namespace sidestream::sim

@@ -24,7 +24,8 @@ struct Ledger {
   struct Key {
     int64_t issued = 0;
     int64_t acked = 0;
-    std::map<std::string, int64_t> acked_by;  // by the instance that said so: only it promises fresh reads
+    std::string through;                      // the instance its writer uses
+    std::map<std::string, int64_t> known_by;  // what that one acknowledged or showed: only it promises fresh reads
     std::set<int64_t> unknown;                // sent, and no answer came: may be made at any time later, once
   };
   struct Log {
