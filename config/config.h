@@ -40,6 +40,13 @@ struct Routing {
   std::vector<Rule> rules;     // the first match wins
 };
 
+/// Complete snapshots that are kept for later.
+struct SnapshotBounds {
+  int64_t keep = 1;
+  int64_t max_age_s = 86'400;  // 0: no limit
+  int64_t max_disk_bytes = 0;  // 0: no limit
+};
+
 /// Writes that wait while the primary changes.
 struct Hold {
   int64_t timeout_ms = 1000;
@@ -104,6 +111,7 @@ struct Config {
   int64_t repl_diskless_sync_delay = 0;  // seconds
   int64_t full_sync_max_concurrent = 4;
   int64_t full_sync_rate = 0;  // bytes per second and replica, 0: no limit
+  SnapshotBounds snapshot;
   bool replica_serve_stale_data = true;
   int64_t replica_priority = 100;
   int64_t min_replicas_to_write = 0;

@@ -12,7 +12,7 @@
 
 #include "proxy/replication/node_connection.h"
 #include "proxy/replication/psync.h"
-#include "proxy/replication/snapshot.h"
+#include "proxy/replication/spool.h"
 
 namespace sidestream::replication {
 

@@ -198,6 +198,13 @@ void append_aux(std::string& out, std::string_view key, std::string_view value) 
   out += value;
 }
 
+/// The digits at the end.
+int format_version(std::string_view magic) {
+  int version = 0;
+  for (const char c : magic) version = c >= '0' && c <= '9' ? version * 10 + (c - '0') : 0;
+  return version;
+}
+
 constexpr size_t kMagicBytes = 9;
 constexpr uint8_t kAuxOpcode = 0xfa;
 
@@ -210,6 +217,7 @@ Result<RdbHead> sniff_rdb(std::string_view bytes) {
   if (!head.magic.starts_with("REDIS") && !head.magic.starts_with("VALKEY")) {
     return Error{Errc::protocol, "the snapshot is no RDB file: it begins with " + printable(head.magic)};
   }
+  head.version = format_version(head.magic);
   RdbReader reader{bytes.substr(kMagicBytes)};
   while (!reader.bytes.empty() && static_cast<uint8_t>(reader.bytes[0]) == kAuxOpcode) {
     reader.bytes.remove_prefix(1);

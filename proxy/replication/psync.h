@@ -78,6 +78,7 @@ class EofMark {
 /// The first bytes of an RDB file: what the writer said about it.
 struct RdbHead {
   std::string magic;  ///< "REDIS0010", "VALKEY080"
+  int version = 0;    ///< of the format: 10, 80
   std::string server_version;
   std::optional<ReplId> repl_id;
   std::optional<int64_t> repl_offset;

@@ -23,7 +23,7 @@ Relay::Relay(World& world, const Config& config, RelayObserver& observer, std::s
       config_(config),
       observer_(observer),
       run_id_(std::move(run_id)),
-      spool_(world, config.dir),
+      spool_(world, config),
       stream_(world, config, *this),
       reaper_(*this) {
   tasks_.add(tick());
@@ -170,14 +170,15 @@ void Relay::history_begins(History history, ReplOffset offset, ReplOffset in_syn
   ++(full_resync ? counters_.upstream_full_syncs : counters_.upstream_partial_syncs);
   fetch_.cancel_all();
   fetching_ = false;
-  snapshot_.reset();
+  arriving_.reset();
   stream_.begin(std::move(history), offset, in_sync_from);
   for (const auto& [id, link] : links_) link->history_replaced();
 }
 
 void Relay::snapshot_received(std::shared_ptr<Snapshot> snapshot) {
   ++counters_.snapshots_fetched;
-  snapshot_arriving(std::move(snapshot));
+  spool_.keep(std::move(snapshot));
+  stream_.changed.notify_all();
 }
 
 void Relay::stream_broken() { cut_to_safe_boundary(); }
@@ -189,14 +190,38 @@ bool Relay::upstream_is_connected() const {
 }
 
 std::shared_ptr<Snapshot> Relay::snapshot_for(const DownstreamLink& link) {
-  if (snapshot_ == nullptr || !is_usable(*snapshot_, link)) {
+  auto snapshot = usable_snapshot(link);
+  if (snapshot == nullptr) {
     if (!std::exchange(fetching_, true)) fetch_.add(fetch_snapshots());
     return nullptr;
   }
-  const bool can_start = snapshot_->total() > 0 || link.hello().eof;
+  if (!snapshot->is_checked()) {
+    if (!std::exchange(checking_, true)) tasks_.add(check_snapshot(std::move(snapshot)));
+    return nullptr;
+  }
+  const bool can_start = snapshot->total() > 0 || link.hello().eof;
   const bool has_turn = link.snapshot() != nullptr || transfers() < config_.full_sync_max_concurrent;
-  if (!can_start || !has_turn || stream_.offset() < snapshot_->offset()) return nullptr;
-  return snapshot_;
+  if (!can_start || !has_turn || stream_.offset() < snapshot->offset()) return nullptr;
+  return snapshot;
+}
+
+/// The one it is being sent, else the newest.
+std::shared_ptr<Snapshot> Relay::usable_snapshot(const DownstreamLink& link) const {
+  std::vector<std::shared_ptr<Snapshot>> candidates(spool_.kept().begin(), spool_.kept().end());
+  if (arriving_ != nullptr) candidates.push_back(arriving_);
+  std::erase_if(candidates, [&](const auto& candidate) { return !is_usable(*candidate, link); });
+  for (const auto& candidate : candidates) {
+    if (candidate.get() == link.snapshot()) return candidate;
+  }
+  return candidates.empty() ? nullptr : candidates.back();
+}
+
+/// An earlier run left it.
+Task<void> Relay::check_snapshot(std::shared_ptr<Snapshot> snapshot) {
+  auto checked = co_await spool_.check(std::move(snapshot));  // one that is damaged is dropped: another one is fetched
+  if (checked.ok()) log_notice(kTag, "the snapshot of the earlier run is whole");
+  checking_ = false;
+  stream_.changed.notify_all();
 }
 
 bool Relay::is_usable(const Snapshot& snapshot, const DownstreamLink& link) const {
@@ -281,14 +306,14 @@ Result<void> Relay::snapshot_offered(const ReplId& replid, ReplOffset offset) {
 }
 
 void Relay::snapshot_arriving(std::shared_ptr<Snapshot> snapshot) {
-  snapshot_ = std::move(snapshot);
+  arriving_ = std::move(snapshot);
   stream_.changed.notify_all();
 }
 
 bool Relay::snapshot_is_wanted() const {
   return std::any_of(links_.begin(), links_.end(), [this](const auto& entry) {
     const DownstreamLink& link = *entry.second;
-    return link.waits_for_snapshot() || (snapshot_ != nullptr && link.snapshot() == snapshot_.get());
+    return link.waits_for_snapshot() || (arriving_ != nullptr && link.snapshot() == arriving_.get());
   });
 }
 
@@ -337,8 +362,9 @@ Task<Result<void>> Relay::fetch_from_any() {
     auto fetched = co_await fetch_snapshot(world_, spool_, *this, source, credentials, announcement_, version,
                                            config_.repl_timeout * 1000);
     if (fetched.ok()) {
-      log_notice(kTag, "snapshot fetched from {}, offset {}, {}", source.text(), snapshot_->offset().value,
-                 human_bytes(snapshot_->total()));
+      log_notice(kTag, "snapshot fetched from {}, offset {}, {}", source.text(), arriving_->offset().value,
+                 human_bytes(arriving_->total()));
+      spool_.keep(std::exchange(arriving_, nullptr));
       co_return std::move(fetched);
     }
     reasons.detail += (reasons.detail.empty() ? "" : "; ") + source.text() + ": " + fetched.error().detail;
@@ -365,6 +391,7 @@ Task<void> Relay::tick() {
   for (;;) {
     co_await world_.clock.sleep(kTickMs);
     for (const auto& [id, link] : links_) link->check_time();
+    spool_.enforce_bounds();
   }
 }
 

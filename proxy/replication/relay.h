@@ -25,8 +25,8 @@
 #include "proxy/replication/history.h"
 #include "proxy/replication/node_connection.h"
 #include "proxy/replication/psync.h"
-#include "proxy/replication/snapshot.h"
 #include "proxy/replication/snapshot_source.h"
+#include "proxy/replication/spool.h"
 #include "proxy/replication/stream.h"
 #include "proxy/replication/upstream_link.h"
 
@@ -127,6 +127,8 @@ class Relay : private UpstreamLink::Owner,
   int64_t backlog_disk_lag() const { return stream_.disk().lag(); }
   /// Why the history does not get to disk; empty: it does, or shall not.
   const std::string& backlog_disk_trouble() const { return stream_.disk().trouble(); }
+  /// What snapshots there are.
+  const Spool& spool() const { return spool_; }
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
   const RelayCounters& counters() const { return counters_; }
@@ -159,8 +161,10 @@ class Relay : private UpstreamLink::Owner,
   void snapshot_arriving(std::shared_ptr<Snapshot> snapshot) override;
 
   void cut_to_safe_boundary();
+  std::shared_ptr<Snapshot> usable_snapshot(const DownstreamLink& link) const;
   bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const;
   bool snapshot_is_wanted() const;
+  Task<void> check_snapshot(std::shared_ptr<Snapshot> snapshot);
   int64_t transfers() const;
   Task<void> fetch_snapshots();
   Task<Result<void>> fetch_from_any();
@@ -184,7 +188,8 @@ class Relay : private UpstreamLink::Owner,
 
   Spool spool_;
   Stream stream_;
-  std::shared_ptr<Snapshot> snapshot_;  // the latest, arriving or complete
+  std::shared_ptr<Snapshot> arriving_;  // complete ones are in the spool
+  bool checking_ = false;
   std::vector<Address> snapshot_sources_;
   bool fetching_ = false;
   std::string fetch_error_;       // logged last

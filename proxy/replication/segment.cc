@@ -2,14 +2,11 @@
 #include "proxy/replication/segment.h"
 
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <bit>
 #include <cstring>
-#include <map>
-#include <optional>
 
-#include "common/text.h"
+#include "proxy/replication/sealed_line.h"
 
 namespace sidestream::replication {
 namespace {
@@ -18,15 +15,9 @@ static_assert(std::endian::native == std::endian::little, "segments are written 
 
 constexpr std::string_view kMagic = "sidestream-segment 1";
 constexpr std::string_view kNamePrefix = "segment-";
-constexpr std::string_view kCrcField = " crc=";
-constexpr size_t kCrcDigits = 8;
 constexpr size_t kNumberDigits = 10;
 constexpr char kFrameMagic[4] = {'S', 'F', 'r', '\0'};
 constexpr size_t kLengthAt = 4, kCrcAt = 8, kFirstAt = 12;
-
-uint32_t checksum(std::string_view bytes, uint32_t before = 0) {
-  return static_cast<uint32_t>(crc32_z(before, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
-}
 
 /// Over all of a frame but its crc.
 uint32_t frame_checksum(std::string_view frame) {
@@ -47,18 +38,6 @@ void store(std::string& bytes, size_t at, T value) {
 
 Error damaged(std::string_view what) { return Error{Errc::protocol, "damaged: " + std::string(what)}; }
 
-using Fields = std::map<std::string, std::string, std::less<>>;
-
-std::optional<int64_t> number_of(const Fields& fields, std::string_view name) {
-  const auto found = fields.find(name);
-  return found == fields.end() ? std::nullopt : parse_int(found->second);
-}
-
-std::optional<ReplId> id_of(const Fields& fields, std::string_view name) {
-  const auto found = fields.find(name);
-  return found == fields.end() ? std::nullopt : ReplId::parse(found->second);
-}
-
 }  // namespace
 
 std::string segment_name(uint64_t number) { return fmt::format("{}{:0{}}", kNamePrefix, number, kNumberDigits); }
@@ -74,36 +53,23 @@ uint64_t segment_number(std::string_view name) {
 }
 
 std::string encode_segment_header(const SegmentHeader& header) {
-  std::string line = fmt::format("{} number={} previous={} first={} replid={} replid2={} second_offset={} boundary={}",
-                                 kMagic, header.number, header.previous, header.first, header.history.replid.text(),
-                                 header.history.replid2.text(), header.history.second_offset, header.boundary.value);
-  line += fmt::format("{}{:08x}\n", kCrcField, checksum(line));
-  return line;
+  return seal(fmt::format("{} number={} previous={} first={} replid={} replid2={} second_offset={} boundary={}", kMagic,
+                          header.number, header.previous, header.first, header.history.replid.text(),
+                          header.history.replid2.text(), header.history.second_offset, header.boundary.value));
 }
 
 Result<SegmentHeader> decode_segment_header(std::string_view bytes, size_t& size) {
-  const size_t newline = bytes.substr(0, kSegmentHeaderBytesMax).find('\n');
-  if (!bytes.starts_with(kMagic)) return damaged("not a segment");
-  if (newline == std::string_view::npos) return damaged("its header has no end");
-  const std::string_view line = bytes.substr(0, newline);
-  const size_t crc_at = line.rfind(kCrcField);
-  const bool right = crc_at != std::string_view::npos && line.size() == crc_at + kCrcField.size() + kCrcDigits &&
-                     line.substr(crc_at + kCrcField.size()) == fmt::format("{:08x}", checksum(line.substr(0, crc_at)));
-  if (!right) return damaged("its header's checksum");
-  Fields fields;
-  for (const std::string& field : split(line.substr(kMagic.size(), crc_at - kMagic.size()), ' ')) {
-    const size_t equals = field.find('=');
-    if (equals != std::string::npos) fields.emplace(field.substr(0, equals), field.substr(equals + 1));
-  }
-  const auto number = number_of(fields, "number"), previous = number_of(fields, "previous");
-  const auto first = number_of(fields, "first"), boundary = number_of(fields, "boundary");
-  const auto second_offset = number_of(fields, "second_offset");
-  const auto replid = id_of(fields, "replid"), replid2 = id_of(fields, "replid2");
+  auto line = unseal(kMagic, bytes);
+  RETURN_IF_ERROR(line);
+  const auto number = line.value().number("number"), previous = line.value().number("previous");
+  const auto first = line.value().number("first"), boundary = line.value().number("boundary");
+  const auto second_offset = line.value().number("second_offset");
+  const auto replid = line.value().id("replid"), replid2 = line.value().id("replid2");
   if (!number || !previous || !first || !boundary || !second_offset || !replid || !replid2 || replid->empty() ||
       *number < 1 || *previous < 0 || *previous >= *number || *first < 1 || *boundary < 0) {
     return damaged("its header");
   }
-  size = newline + 1;
+  size = line.value().size;
   return SegmentHeader{static_cast<uint64_t>(*number), static_cast<uint64_t>(*previous), *first,
                        History{*replid, *replid2, *second_offset}, ReplOffset{*boundary}};
 }

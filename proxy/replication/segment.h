@@ -1,7 +1,7 @@
 // segment.h: how a piece of the stream lies on disk. Pure bytes: encoding, decoding, checking.
 //
 //   segment = header *frame                       ; file "segment-NNNNNNNNNN", numbered in the order of writing
-//   header  = "sidestream-segment 1" *( SP name "=" value ) SP "crc=" 8HEX LF     ; `head -1` shows what a file holds
+//   header  = a sealed line (sealed_line.h), "sidestream-segment 1 ..."             ; `head -1` shows what a file holds
 //   frame   = "SF" kind %x00 length(4) crc(4) first(8) length*OCTET               ; little endian
 //   kind    = "r"                                 ; the stream's bytes as they are
 //
@@ -18,6 +18,7 @@
 
 #include "common/result.h"
 #include "proxy/replication/history.h"
+#include "proxy/replication/sealed_line.h"
 
 namespace sidestream::replication {
 
@@ -31,7 +32,7 @@ struct SegmentHeader {
   ReplOffset boundary;
 };
 
-inline constexpr size_t kSegmentHeaderBytesMax = 512;
+inline constexpr size_t kSegmentHeaderBytesMax = kSealedLineBytesMax;
 inline constexpr size_t kFrameHeaderBytes = 20;
 /// Payload of one frame: what a reader gets at once.
 inline constexpr size_t kFrameBytesMax = 256 * 1024;

@@ -1,68 +1,81 @@
 // snapshot.cc: see snapshot.h.
 #include "proxy/replication/snapshot.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "proxy/replication/sealed_line.h"
+#include "proxy/replication/spool.h"
 
 namespace sidestream::replication {
 namespace {
 
-constexpr std::string_view kPrefix = "snapshot-";
-constexpr std::string_view kSuffix = ".rdb";
+constexpr std::string_view kMagic = "sidestream-snapshot 1";
 // All aux fields of any known server fit.
 constexpr size_t kHeadBytes = 1024;
 
 }  // namespace
 
-Task<Result<void>> Spool::prepare() {
-  auto made = co_await world_.files.make_directory(directory_);
-  CO_RETURN_IF_ERROR(made);
-  auto names = co_await world_.files.list(directory_);
-  CO_RETURN_IF_ERROR(names);
-  for (const std::string& name : names.value()) {
-    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
-    auto removed = co_await world_.files.remove(directory_ + "/" + name);
-    CO_RETURN_IF_ERROR(removed);
+std::string encode_label(const SnapshotLabel& label) {
+  return seal(fmt::format("{} replid={} offset={} rdb={} bytes={} checksum={} taken_ms={}", kMagic, label.replid.text(),
+                          label.offset.value, label.rdb_version, label.bytes, label.checksum, label.taken_ms));
+}
+
+Result<SnapshotLabel> decode_label(std::string_view bytes) {
+  auto line = unseal(kMagic, bytes);
+  RETURN_IF_ERROR(line);
+  const auto replid = line.value().id("replid");
+  const auto offset = line.value().number("offset"), rdb = line.value().number("rdb");
+  const auto size = line.value().number("bytes"), checksum = line.value().number("checksum");
+  const auto taken_ms = line.value().number("taken_ms");
+  if (!replid || replid->empty() || !offset || *offset < 0 || !rdb || *rdb < 0 || *rdb > 9999 || !size || *size < 1 ||
+      !checksum || *checksum < 0 || *checksum > UINT32_MAX || !taken_ms) {
+    return Error{Errc::protocol, "damaged: its fields"};
   }
-  co_return Result<void>();
-}
-
-Task<Result<std::shared_ptr<Snapshot>>> Spool::create(ReplId replid, ReplOffset offset, int64_t size) {
-  const std::string path =
-      directory_ + "/" + std::string(kPrefix) + std::to_string(++last_number_) + std::string(kSuffix);
-  auto file = co_await world_.files.open(path, Files::Mode::create);
-  CO_RETURN_IF_ERROR(file);
-  co_return std::make_shared<Snapshot>(*this, std::move(file).value(), path, std::move(replid), offset, size);
-}
-
-Task<void> Spool::remove(World& world, std::string path) {
-  // A file that cannot be removed now is removed at the next start.
-  auto removed = co_await world.files.remove(path);
-  (void)removed;
+  return SnapshotLabel{*replid,  ReplOffset{*offset}, static_cast<int>(*rdb), *size, static_cast<uint32_t>(*checksum),
+                       *taken_ms};
 }
 
 Snapshot::Snapshot(Spool& spool, std::unique_ptr<File> file, std::string path, ReplId replid, ReplOffset offset,
                    int64_t size)
-    : spool_(spool),
-      file_(std::move(file)),
-      path_(std::move(path)),
-      replid_(std::move(replid)),
-      offset_(offset),
-      total_(size) {}
+    : spool_(spool), file_(std::move(file)), path_(std::move(path)), total_(size) {
+  label_.replid = std::move(replid);
+  label_.offset = offset;
+  label_.taken_ms = spool.world_.clock.wall_ms();
+}
 
-Snapshot::~Snapshot() { spool_.removals_.add(Spool::remove(spool_.world_, path_)); }
+Snapshot::Snapshot(Spool& spool, std::string path, SnapshotLabel label)
+    : asked_at_us(-1),
+      spool_(spool),
+      path_(std::move(path)),
+      label_(std::move(label)),
+      total_(label_.bytes),
+      complete_(true),
+      checked_(false),
+      stays_(true) {}
+
+Snapshot::~Snapshot() { spool_.left(*this); }
 
 Task<Result<void>> Snapshot::append(std::string_view bytes) {
-  auto written = co_await file_->write_at(static_cast<uint64_t>(received_), bytes);
+  auto room = spool_.make_room(static_cast<int64_t>(bytes.size()));
+  if (!room.ok()) {
+    fail(room.error());
+    co_return std::move(room);
+  }
+  auto written = co_await file_->write_at(static_cast<uint64_t>(received()), bytes);
   if (written.ok() && head_.size() < kHeadBytes) {
     head_.append(bytes.substr(0, kHeadBytes - head_.size()));
-    if (head_.size() == kHeadBytes) written = check_head();
+    written = check_head();
   }
   if (!written.ok()) {
     fail(written.error());
-    co_return std::move(written).error();
+    co_return std::move(written);
   }
-  received_ += static_cast<int64_t>(bytes.size());
+  label_.checksum = checksum(bytes, label_.checksum);
+  label_.bytes += static_cast<int64_t>(bytes.size());
+  spool_.bytes_ += static_cast<int64_t>(bytes.size());
   changed.notify_all();
   co_return Result<void>();
 }
@@ -74,8 +87,7 @@ Result<void> Snapshot::complete() {
     return sane;
   }
   complete_ = true;
-  total_ = received_;
-  file_.reset();
+  total_ = received();
   changed.notify_all();
   return {};
 }
@@ -90,8 +102,9 @@ void Snapshot::fail(Error error) {
 Result<void> Snapshot::check_head() {
   auto head = sniff_rdb(head_);
   RETURN_IF_ERROR(head);
-  const bool other_id = head.value().repl_id && *head.value().repl_id != replid_;
-  const bool other_offset = head.value().repl_offset && *head.value().repl_offset != offset_.value;
+  label_.rdb_version = head.value().version;
+  const bool other_id = head.value().repl_id && *head.value().repl_id != replid();
+  const bool other_offset = head.value().repl_offset && *head.value().repl_offset != offset().value;
   if (other_id || other_offset) {
     return Error{Errc::protocol, "the snapshot belongs to another history than was announced with it"};
   }

@@ -39,6 +39,7 @@ struct CancelGuard {
 Task<Result<void>> fetch_snapshot(World& world, Spool& spool, SnapshotTaker& taker, Address source,
                                   Credentials credentials, Announcement announcement, std::string version,
                                   int64_t timeout_ms) {
+  const std::string source_name = source.text();
   auto opened = co_await NodeConnection::open(world, std::move(source), std::move(credentials), timeout_ms);
   CO_RETURN_IF_ERROR(opened);
   NodeConnection& server = *opened.value();
@@ -65,6 +66,7 @@ Task<Result<void>> fetch_snapshot(World& world, Spool& spool, SnapshotTaker& tak
   CO_RETURN_IF_ERROR(created);
   const CancelGuard guard{created.value()};
   created.value()->asked_at_us = asked_at_us;
+  created.value()->source = source_name;
   taker.snapshot_arriving(created.value());
   auto filled = co_await fill(server, std::move(header).value(), created.value());
   co_return std::move(filled);

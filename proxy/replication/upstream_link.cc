@@ -181,6 +181,7 @@ Task<Result<void>> UpstreamLink::full_resync(NodeConnection& server, const Psync
     if (created.ok()) {
       snapshot = std::move(created).value();
       snapshot->asked_at_us = asked_at_us;
+      snapshot->source = address_.text();
     } else {
       log_warning(tag_, "the snapshot is not kept: {}", created.error().detail);
     }
