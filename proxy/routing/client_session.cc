@@ -16,7 +16,7 @@ namespace {
 using resp::CommandClass;
 
 using limits::kInputKeptBytes;
-constexpr size_t kInputFirstBytes = 128;  // most clients are idle
+constexpr size_t kInputFirstBytes = 64;  // most clients are idle
 constexpr size_t kErrorArgsBytes = 128;
 constexpr std::string_view kHeldTooLong =
     "MASTERDOWN Link with MASTER is down and writes could not be held any longer; try again.";
@@ -93,7 +93,7 @@ void ClientSession::process() {
     resumed_.notify_all();
   }
   while (pause_ == Pause::none && !closing_ && !handing_over_ && !input_.empty()) {
-    if (replies_.owed() >= limits::kRepliesPendingMax) {
+    if (replies_.owed() >= limits::kRepliesPendingMax || replies_.owed_bytes() >= limits::kRepliesPendingBytes) {
       pause(Pause::drained);
       break;
     }

@@ -9,6 +9,7 @@ namespace sidestream::routing::limits {
 
 // One client.
 inline constexpr size_t kRepliesPendingMax = 1024;          // replies a client may be owed before it is read on
+inline constexpr size_t kRepliesPendingBytes = 4 << 20;     // the same, of replies as large as its latest
 inline constexpr size_t kPausedInputMax = 64 * 1024;        // read ahead while a command waits, to notice the end
 inline constexpr size_t kInputKeptBytes = 16 * 1024;        // room that is kept while nothing is half-read
 inline constexpr size_t kOutputPauseBytes = 1024 * 1024;    // unsent replies above which no further command is run

@@ -1,6 +1,7 @@
 // reply_queue.cc: a ring of slots, and the cursors of SCAN. See the header.
 #include "proxy/routing/reply_queue.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -9,6 +10,7 @@
 namespace sidestream::routing {
 namespace {
 constexpr size_t kSlotsFirst = 4;
+constexpr size_t kFrameKeptBytes = 1024;  // of a slot, for the next reply that comes early
 }  // namespace
 
 ReplyQueue::Slot& ReplyQueue::append() {
@@ -37,6 +39,7 @@ Lane ReplyQueue::deliver(uint64_t sequence, std::string_view frame) {
   Slot& answered = slot(sequence);
   const Lane lane = answered.lane;
   --owed_;
+  usual_bytes_ = std::max(frame.size(), usual_bytes_ - usual_bytes_ / 8);
   if (sequence != first_) {
     answered.frame.assign(frame);
     answered.done = true;
@@ -48,7 +51,11 @@ Lane ReplyQueue::deliver(uint64_t sequence, std::string_view frame) {
   } else {
     emit(answered, frame);
   }
-  for (++first_; first_ < next_ && slot(first_).done; ++first_) emit(slot(first_), slot(first_).frame);
+  for (++first_; first_ < next_ && slot(first_).done; ++first_) {
+    std::string& early = slot(first_).frame;
+    emit(slot(first_), early);
+    if (early.capacity() > kFrameKeptBytes) early = std::string();  // a thousand large ones would stay for ever
+  }
   return lane;
 }
 

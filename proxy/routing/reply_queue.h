@@ -36,12 +36,15 @@ class ReplyQueue {
   /// What expect() gave out last.
   uint64_t last() const { return next_ - 1; }
   size_t owed() const { return owed_; }
+  /// What is owed if it is like the latest replies; before the first ones a guess that lets a pipeline begin.
+  size_t owed_bytes() const { return owed_ * usual_bytes_; }
   std::string& out() { return out_; }
   const std::string& out() const { return out_; }
   /// Gives memory back; only while nothing is owed and nothing is to be sent.
   void shrink();
 
  private:
+  static constexpr size_t kUsualBytesFirst = 128 * 1024;
   struct Slot {
     std::string frame;  // if it came early
     Lane lane = Lane::none;
@@ -56,7 +59,8 @@ class ReplyQueue {
   std::vector<Slot> slots_;        // a ring; its size is a power of two
   uint64_t first_ = 0, next_ = 0;  // sequences: the oldest not emitted, the next to be given out
   size_t owed_ = 0;
-  bool passing_ = false;  // parts of the first one went out
+  size_t usual_bytes_ = kUsualBytesFirst;  // of a reply: grows at once, falls by an eighth with each smaller one
+  bool passing_ = false;                   // parts of the first one went out
   std::string out_;
   std::string behind_;  // pushes meanwhile
 };
