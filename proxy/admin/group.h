@@ -41,6 +41,20 @@ struct Readiness {
   std::vector<Check> checks;
 };
 
+/// FAILOVER, as asked for.
+struct FailoverOrder {
+  std::optional<Address> to;   // as INFO names it; nothing: the best replica
+  bool force = false;          // when the time is over, go on without what the target lacks
+  int64_t timeout_ms = 0;      // 0: none
+  bool below_us_only = false;  // none of our own nodes: we are leaving
+  bool instances_only = false;
+};
+
+struct SwitchFacts {
+  std::string_view state = "no-failover";  // master_failover_state
+  uint64_t failovers = 0;                  // switches of the primary by us
+};
+
 class Group {
  public:
   virtual ~Group() = default;
@@ -70,6 +84,13 @@ class Group {
 
   /// REPLICAOF: follow `master`, or with nothing become a primary. Errc::refused says why not; then nothing changed.
   virtual Task<Result<void>> change_role(std::optional<Address> master) = 0;
+  /// FAILOVER: begins a planned switch, and FAILOVER ABORT: it is put back. Errc::refused with stock's words.
+  virtual Result<void> begin_failover(FailoverOrder order) = 0;
+  virtual Task<Result<void>> abort_failover() = 0;
+  virtual SwitchFacts switch_facts() const = 0;
+  /// Between instances: become a primary where the history `replid` ends, at `at`. The upstream that asks holds all
+  /// writes; when this returns an Error it goes on as the primary.
+  virtual Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) = 0;
   /// INFO of the lead node: fetched now if it answers quickly, else its last words; empty if it was never heard.
   virtual Task<std::string> lead_info(bool everything) = 0;
   /// One command to the lead node, or to every node (the first error wins).

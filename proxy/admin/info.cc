@@ -46,8 +46,8 @@ std::string replication_section(const ReplicationFacts& facts) {
     fmt::format_to(to, "slave{}:ip={},port={},state={},offset={},lag={}\r\n", index++, replica.ip, replica.port,
                    replica.state, replica.offset, replica.lag_s);
   }
-  fmt::format_to(to, "master_failover_state:no-failover\r\nmaster_replid:{}\r\nmaster_replid2:{}\r\n", facts.replid,
-                 facts.replid2);
+  fmt::format_to(to, "master_failover_state:{}\r\nmaster_replid:{}\r\nmaster_replid2:{}\r\n", facts.failover_state,
+                 facts.replid, facts.replid2);
   fmt::format_to(to, "master_repl_offset:{}\r\nsecond_repl_offset:{}\r\n", facts.offset, facts.second_offset);
   fmt::format_to(to, "repl_backlog_active:{}\r\nrepl_backlog_size:{}\r\n", facts.backlog_active ? 1 : 0,
                  facts.backlog_size);

@@ -42,6 +42,7 @@ struct ReplicationFacts {
   // Always:
   int64_t connected_replicas = 0;  // connections in any state
   std::vector<ReplicaLine> replicas;
+  std::string_view failover_state = "no-failover";  // no-failover, waiting-for-sync, failover-in-progress
   std::string replid;
   std::string replid2;
   int64_t offset = 0;

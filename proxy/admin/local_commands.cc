@@ -53,17 +53,39 @@ constexpr std::string_view kHelp[] = {
     "    Print this help.",
 };
 
+/// The words behind FAILOVER, but ABORT. Errc::refused with stock's words.
+Result<FailoverOrder> parse_failover(const std::vector<std::string>& args) {
+  const auto refused = [](const char* words) { return Error{Errc::refused, words}; };
+  constexpr const char* kNoNumber = "value is not an integer or out of range";
+  FailoverOrder order;
+  bool timed = false;
+  for (size_t i = 1; i < args.size(); ++i) {
+    if (iequals(args[i], "timeout") && i + 1 < args.size() && !timed) {
+      const auto ms = parse_int(args[++i]);
+      if (!ms) return refused(kNoNumber);
+      if (*ms <= 0) return refused("FAILOVER timeout must be greater than 0");
+      order.timeout_ms = std::min<int64_t>(*ms, int64_t{1} << 40);
+      timed = true;
+    } else if (iequals(args[i], "to") && i + 2 < args.size() && !order.to) {
+      const auto port = parse_int(args[i + 2]);
+      if (!port) return refused(kNoNumber);
+      order.to = Address{args[i + 1], static_cast<int>(std::clamp<int64_t>(*port, -1, 65'536)), ""};
+      i += 2;
+    } else if (iequals(args[i], "force") && !order.force) {
+      order.force = true;
+    } else {
+      return refused("syntax error");
+    }
+  }
+  return order;
+}
+
 /// Refusals for what a proxy must not pass on.
 std::optional<std::string> refusal(std::string_view command) {
   if (command == "shutdown") {
     return error(
         "ERR SHUTDOWN is not passed on: stop this instance with SIGTERM (or SIDESTREAM DRAIN), and a node on its own "
         "port");
-  }
-  if (command == "failover") {
-    return error(
-        "ERR FAILOVER is not available in this version: promote with REPLICAOF NO ONE on the instance in front of the "
-        "replica");
   }
   if (command == "module") return error("ERR MODULE LOAD and UNLOAD are not passed on: use the node's own port");
   if (command == "waitaof") {
@@ -94,13 +116,10 @@ std::string unknown_command(std::span<const std::string_view> args) {
 }  // namespace
 
 LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
-  commands_ = {{"info", &LocalCommands::info},
-               {"wait", &LocalCommands::wait},
-               {"role", &LocalCommands::role},
-               {"replicaof", &LocalCommands::replicaof},
-               {"slaveof", &LocalCommands::replicaof},
-               {"config", &LocalCommands::config},
-               {"sidestream", &LocalCommands::sidestream}};
+  commands_ = {{"info", &LocalCommands::info},         {"wait", &LocalCommands::wait},
+               {"role", &LocalCommands::role},         {"replicaof", &LocalCommands::replicaof},
+               {"slaveof", &LocalCommands::replicaof}, {"failover", &LocalCommands::failover},
+               {"config", &LocalCommands::config},     {"sidestream", &LocalCommands::sidestream}};
 }
 
 std::optional<std::string> LocalCommands::at_once(const routing::Caller& caller,
@@ -253,6 +272,29 @@ Task<routing::Answer> LocalCommands::replicaof(routing::Caller caller, std::vect
   co_return changed.ok() ? simple("OK") : error("ERR " + changed.error().detail);
 }
 
+Task<routing::Answer> LocalCommands::failover(routing::Caller caller, std::vector<std::string> args) {
+  if (caller.face != routing::Face::node) {
+    co_return error("ERR FAILOVER is refused on this port: use the instance's node port (`listen`)");
+  }
+  if (args.size() == 2 && iequals(args[1], "abort")) {
+    auto aborted = co_await group_.abort_failover();
+    co_return aborted.ok() ? simple("OK") : error("ERR " + aborted.error().detail);
+  }
+  auto order = parse_failover(args);
+  if (!order.ok()) co_return error("ERR " + order.error().detail);
+  auto begun = group_.begin_failover(std::move(order).value());
+  co_return begun.ok() ? simple("OK") : error("ERR " + begun.error().detail);
+}
+
+/// SIDESTREAM TAKEOVER replid offset: the last word of an instance that hands the primary's role over to us.
+Task<routing::Answer> LocalCommands::take_over(std::vector<std::string> args) {
+  const auto id = replication::ReplId::parse(args[2]);
+  const auto at = parse_int(args[3]);
+  if (!id || !at || *at < 0) co_return error("ERR TAKEOVER wants the id of a history and the offset where it ends");
+  auto taken = co_await group_.take_over(*id, ReplOffset{*at});
+  co_return taken.ok() ? simple("OK") : error("ERR " + taken.error().detail);
+}
+
 Task<routing::Answer> LocalCommands::config(routing::Caller caller, std::vector<std::string> args) {
   const int protocol = caller.protocol;
   co_return co_await config_.answer(std::move(args), protocol);
@@ -319,6 +361,8 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     co_return co_await token(std::move(caller));
   } else if (sub == "readafter" && (args.size() == 3 || args.size() == 4)) {
     co_return co_await read_after(std::move(args));
+  } else if (sub == "takeover" && args.size() == 4 && caller.face == routing::Face::node) {
+    co_return co_await take_over(std::move(args));
   } else if (sub == "drain" && args.size() == 2) {
     group_.drain();
     resp::append_simple(out, "OK");

@@ -30,6 +30,8 @@ class LocalCommands {
   Task<routing::Answer> wait(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> role(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> replicaof(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> failover(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> take_over(std::vector<std::string> args);
   Task<routing::Answer> config(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> token(routing::Caller caller);
   Task<routing::Answer> read_after(std::vector<std::string> args);

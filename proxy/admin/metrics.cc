@@ -99,6 +99,7 @@ std::string metrics_text(Group& group) {
   scrape.gauge("is_primary", "1 while the instance presents itself as a primary.", group.is_primary() ? 1 : 0);
   scrape.gauge("uptime_seconds", "Since the start.",
                static_cast<double>(group.world().clock.now_ms() - group.started_at_ms()) / 1000);
+  scrape.counter("failovers_total", "Switches of the primary made by this instance.", group.switch_facts().failovers);
   add_replication(scrape, group);
   add_nodes(scrape, group);
   add_clients(scrape, group);

@@ -73,7 +73,7 @@ json counters_json(Group& group) {
           {"held_writes", plane.held_writes},
           {"retried_reads", plane.retried_reads},
           {"unknown_outcomes", plane.unknown_outcomes},
-          {"failovers", 0},
+          {"failovers", group.switch_facts().failovers},
           {"lost_writes", 0}};
 }
 
@@ -93,6 +93,7 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   ReplicationFacts facts;
   facts.is_primary = group.is_primary() || face == routing::Face::service;
   if (!facts.is_primary) fill_upstream(group, facts);
+  facts.failover_state = group.switch_facts().state;
   facts.priority = group.can_be_promoted() ? group.config().replica_priority : 0;
   facts.replid = relay.has_history() ? relay.history().replid.text() : group.run_id();
   facts.replid2 = relay.history().replid2.text();
@@ -179,6 +180,7 @@ std::string sidestream_section(Group& group) {
   fmt::format_to(to, "full_syncs:{}\r\npartial_syncs:{}\r\nsnapshots_fetched:{}\r\nsnapshots_shared:{}\r\n",
                  relay.counters().full_syncs, relay.counters().partial_syncs, relay.counters().snapshots_fetched,
                  relay.counters().snapshots_shared);
+  fmt::format_to(to, "failovers:{}\r\n", group.switch_facts().failovers);
   size_t index = 0;
   for (const NodeFacts& node : group.nodes()) {
     fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,

@@ -37,6 +37,8 @@ Instance::Instance(World& world, Config config, Texts state)
   relay_ = std::make_unique<replication::Relay>(world_, config_, observer, run_id_);
   plane_ = std::make_unique<routing::Plane>(world_, config_, host);
   steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_);
+  Failover::Memory& memory = *this;
+  failover_ = std::make_unique<Failover>(world_, config_, *relay_, *plane_, *steering_, memory);
   commands_ = std::make_unique<admin::LocalCommands>(group());
 }
 
@@ -46,6 +48,7 @@ Instance::~Instance() {
   tasks_.cancel_all();
   plane_->close_all();
   // Sessions wait for answers of the nodes: they go before what they speak to.
+  failover_.reset();
   plane_.reset();
   steering_.reset();
   relay_.reset();
@@ -79,6 +82,11 @@ Task<Result<void>> Instance::start() {
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
   steering_->start(node_port(), master);
+  if (const auto begun = state_.find(kHandoverKey); begun != state_.end()) {
+    auto handover = Handover::parse(begun->second);
+    CO_RETURN_IF_ERROR(handover);
+    failover_->resume(std::move(handover).value());
+  }
   for (size_t i = 0; i < listeners_.size(); ++i) accepting_.add(accept_loop(*listeners_[i], faces_[i]));
   co_return Result<void>();
 }
@@ -220,14 +228,72 @@ admin::Readiness Instance::readiness() const {
 }
 
 Task<Result<void>> Instance::change_role(std::optional<Address> master) {
-  auto changed = co_await steering_->change_role(master);
-  if (!changed.ok()) co_return std::move(changed);
-  // Kept without CONFIG REWRITE: an instance that comes back in its old role could wipe or fork data.
-  config_.replicaof = master.value_or(Address{});
+  if (failover_->state() != Failover::State::none) {
+    co_return Error{Errc::refused, "REPLICAOF not allowed while failing over."};
+  }
+  auto change = steering_->change_role(master);
+  auto changed = co_await to_its_end(std::move(change));
+  co_return std::move(changed);
+}
+
+Task<Result<void>> Instance::take_over(replication::ReplId replid, ReplOffset at) {
+  auto change = steering_->take_over(std::move(replid), at);
+  auto changed = co_await to_its_end(std::move(change));
+  co_return std::move(changed);
+}
+
+/// What a change of role came to, for who still waits for it.
+struct Instance::Outcome {
+  std::optional<Result<void>> result;
+  Signal known;
+};
+
+/// Also when the client that asked for it goes: half a change of role would leave nobody in charge.
+Task<Result<void>> Instance::to_its_end(Task<Result<void>> change) {
+  auto outcome = std::make_shared<Outcome>();
+  tasks_.add(run_change(std::move(change), outcome));
+  while (!outcome->result) co_await outcome->known.wait();
+  co_return std::move(*outcome->result);
+}
+
+Task<void> Instance::run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome) {
+  auto result = co_await change;
+  if (result.ok()) {
+    auto kept = co_await keep_role();
+    if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
+  }
+  outcome->result.emplace(std::move(result));
+  outcome->known.notify_all();
+}
+
+/// Kept without CONFIG REWRITE: an instance that comes back in its old role could wipe or fork data.
+Task<Result<void>> Instance::keep_role() {
+  config_.replicaof = steering_->master().value_or(Address{});
   state_["replicaof"] = sidestream::get(config_, "replicaof");
-  auto saved = co_await write_state(world_, config_.dir, state_);
-  if (!saved.ok()) log_error("instance", "the new role is not saved: {}", saved.error().detail);
-  co_return Result<void>();
+  co_return co_await write_state(world_, config_.dir, state_);
+}
+
+Task<Result<void>> Instance::remember(std::optional<Handover> handover) {
+  state_.erase(kHandoverKey);
+  if (handover) state_[kHandoverKey] = handover->text();
+  config_.replicaof = handover ? handover->to : Address{};
+  state_["replicaof"] = sidestream::get(config_, "replicaof");
+  co_return co_await write_state(world_, config_.dir, state_);
+}
+
+Task<Result<void>> Instance::handed_over(Address to) {
+  config_.replicaof = std::move(to);
+  state_["replicaof"] = sidestream::get(config_, "replicaof");
+  state_.erase(kHandoverKey);
+  co_return co_await write_state(world_, config_.dir, state_);
+}
+
+admin::SwitchFacts Instance::switch_facts() const {
+  admin::SwitchFacts facts;
+  if (failover_->state() == Failover::State::waiting_for_sync) facts.state = "waiting-for-sync";
+  if (failover_->state() == Failover::State::in_progress) facts.state = "failover-in-progress";
+  facts.failovers = failover_->completed();
+  return facts;
 }
 
 Task<std::string> Instance::lead_info(bool everything) {

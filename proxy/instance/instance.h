@@ -19,6 +19,7 @@
 #include "proxy/admin/group.h"
 #include "proxy/admin/http.h"
 #include "proxy/admin/local_commands.h"
+#include "proxy/instance/failover.h"
 #include "proxy/instance/state_file.h"
 #include "proxy/instance/steering.h"
 #include "proxy/replication/relay.h"
@@ -26,7 +27,10 @@
 
 namespace sidestream::instance {
 
-class Instance final : private replication::RelayObserver, private routing::PlaneHost, private admin::Group {
+class Instance final : private replication::RelayObserver,
+                       private routing::PlaneHost,
+                       private admin::Group,
+                       private Failover::Memory {
  public:
   /// `state` is what earlier runs kept; load() has applied it to `config` already.
   Instance(World& world, Config config, Texts state);
@@ -81,6 +85,10 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   std::string trouble() const override;
   admin::Readiness readiness() const override;
   Task<Result<void>> change_role(std::optional<Address> master) override;
+  Result<void> begin_failover(admin::FailoverOrder order) override { return failover_->begin(std::move(order)); }
+  Task<Result<void>> abort_failover() override { return failover_->abort(); }
+  admin::SwitchFacts switch_facts() const override;
+  Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) override;
   Task<std::string> lead_info(bool everything) override;
   Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) override;
   Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;
@@ -88,6 +96,14 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   void option_changed(std::string_view name) override;
   Task<Result<void>> save_state() override;
 
+  // Failover::Memory
+  Task<Result<void>> remember(std::optional<Handover> handover) override;
+  Task<Result<void>> handed_over(Address to) override;
+
+  struct Outcome;
+  Task<Result<void>> to_its_end(Task<Result<void>> change);
+  Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
+  Task<Result<void>> keep_role();
   Result<void> listen_on(const Address& address, routing::Face face);
   Task<void> accept_loop(Listener& listener, routing::Face face);
   Task<void> ask_for_acks();
@@ -106,6 +122,7 @@ class Instance final : private replication::RelayObserver, private routing::Plan
   std::unique_ptr<replication::Relay> relay_;
   std::unique_ptr<routing::Plane> plane_;
   std::unique_ptr<Steering> steering_;
+  std::unique_ptr<Failover> failover_;
   std::unique_ptr<admin::LocalCommands> commands_;
   std::unique_ptr<admin::HttpServer> http_;
   replication::ReplId history_seen_;

@@ -183,25 +183,54 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   if (duty_ != Duty::follow || view_.follows_us) trouble_.clear();
 }
 
+std::vector<std::string> Node::follow_words() const {
+  return {"REPLICAOF", config_.announce_ip.empty() ? our_host_ : config_.announce_ip,
+          std::to_string(owner_.follow_port())};
+}
+
+/// It has to log in here as everybody else does.
+Task<Result<void>> Node::let_it_log_in(replication::NodeConnection& connection) {
+  if (config_.requirepass.empty()) co_return Result<void>();
+  std::vector<std::string> login = split("CONFIG SET masterauth", ' ');
+  login.push_back(config_.requirepass);
+  auto password = co_await connection.ask(std::move(login));
+  CO_RETURN_IF_ERROR(password);
+  co_return Result<void>();
+}
+
 Task<Result<void>> Node::make_it_follow(replication::NodeConnection& connection) {
-  const std::string host = config_.announce_ip.empty() ? our_host_ : config_.announce_ip;
-  const std::string port = std::to_string(owner_.follow_port());
-  if (!config_.requirepass.empty()) {
-    // It has to log in here as everybody else does.
-    std::vector<std::string> login = split("CONFIG SET masterauth", ' ');
-    login.push_back(config_.requirepass);
-    auto password = co_await connection.ask(std::move(login));
-    CO_RETURN_IF_ERROR(password);
-  }
-  std::vector<std::string> follow = {"REPLICAOF", host, port};
+  auto known = co_await let_it_log_in(connection);
+  CO_RETURN_IF_ERROR(known);
+  std::vector<std::string> follow = follow_words();
+  const std::string words = follow[0] + " " + follow[1] + " " + follow[2];
   auto reply = co_await connection.ask(std::move(follow));
   CO_RETURN_IF_ERROR(reply);
   if (reply.value().is_error()) {
-    trouble_ = "REPLICAOF " + host + " " + port + " was refused: " + reply.value().text;
+    trouble_ = words + " was refused: " + reply.value().text;
     log_warning("node " + view_.name, "{}", trouble_);
   } else {
-    log_notice("node " + view_.name, "told to follow us at {}:{}", host, port);
+    log_notice("node " + view_.name, "told: {}", words);
   }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Node::demote(replication::NodeConnection& connection, bool frozen) {
+  auto known = co_await let_it_log_in(connection);
+  CO_RETURN_IF_ERROR(known);
+  std::vector<std::vector<std::string>> words(1, follow_words());
+  if (frozen) {
+    words.insert(words.begin(), std::vector<std::string>(1, "MULTI"));
+    words.push_back(split("CLIENT UNPAUSE", ' '));
+    words.emplace_back(1, "EXEC");
+  }
+  for (std::vector<std::string>& command : words) {
+    auto reply = co_await connection.demand(std::move(command));
+    CO_RETURN_IF_ERROR(reply);
+    for (const resp::Value& each : reply.value().elements) {
+      if (each.is_error()) co_return Error{Errc::refused, view_.name + ": " + each.text};
+    }
+  }
+  look_again();
   co_return Result<void>();
 }
 

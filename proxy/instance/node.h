@@ -67,6 +67,9 @@ class Node {
   Task<std::string> info(bool everything, int64_t patience_ms);
   /// Somebody waits for an answer of ask() or info(): the node has to live until then.
   bool is_waited_for() const { return waiting_ > 0; }
+  /// On a connection of the caller's: it follows us from now on, and if it was `frozen` (CLIENT PAUSE) thaws in the
+  /// same moment, so that nobody writes in between. Errc::refused with its words.
+  Task<Result<void>> demote(replication::NodeConnection& connection, bool frozen);
   /// Looks again now rather than in a second.
   void look_again() { look_.notify_all(); }
 
@@ -84,6 +87,8 @@ class Node {
   Task<Result<void>> learn(replication::NodeConnection& connection);
   Task<Result<void>> look(replication::NodeConnection& connection);
   Task<Result<void>> make_it_follow(replication::NodeConnection& connection);
+  Task<Result<void>> let_it_log_in(replication::NodeConnection& connection);
+  std::vector<std::string> follow_words() const;
   Task<void> fetch_info(bool everything);
   Task<Result<void>> open_desk();
   void take_info(const std::string& info, const std::string& our_host);

@@ -17,19 +17,8 @@ constexpr int64_t kDemoteMs = 1000;
 constexpr int64_t kLevelMs = 5000;
 constexpr int64_t kTakeoverMs = 5000;
 constexpr int64_t kAnswersMs = 300;
-constexpr int64_t kStepMs = 10;
-
-/// Marks a change of role as going on, on every way out.
-class Change {
- public:
-  explicit Change(bool& flag) : flag_(flag) { flag_ = true; }
-  Change(const Change&) = delete;
-  Change& operator=(const Change&) = delete;
-  ~Change() { flag_ = false; }
-
- private:
-  bool& flag_;
-};
+constexpr int64_t kSubscribersMs = 200;
+constexpr int64_t kStepMs = 5;
 
 }  // namespace
 
@@ -67,9 +56,33 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
     co_return Result<void>();
   }
   if (!master_) co_return Result<void>();
-  const Change change(changing_role_);
-  auto promoted = co_await promote();
-  co_return std::move(promoted);
+  const Change change(*this, Change::Writer::none);
+  co_return co_await promote(kAnswersMs);
+}
+
+/// The upstream holds all writes and has nothing behind `at`. Asked again after a broken connection, the answer is the
+/// same.
+Task<Result<void>> Steering::take_over(replication::ReplId replid, ReplOffset at) {
+  const auto done = [&] {
+    return !master_ && relay_.history().replid2 == replid && relay_.history().second_offset == at.next_byte();
+  };
+  const int64_t deadline = world_.clock.now_ms() + kLevelMs;
+  while (!done()) {
+    if (!master_ && !changing_role_) {
+      co_return Error{Errc::refused, "this instance follows nobody whose writes it could take over"};
+    }
+    const bool level = relay_.history().replid == replid && relay_.offset() == at && relay_.safe_boundary() == at;
+    if (level && !changing_role_) {
+      const Change change(*this, Change::Writer::none);
+      co_return co_await promote(0);  // what was sent waits at the upstream, and comes back to us
+    }
+    if (world_.clock.now_ms() > deadline) {
+      co_return Error{Errc::refused, "this instance is at offset " + std::to_string(relay_.offset().value) + " of " +
+                                         relay_.history().replid.text() + ", not where the upstream stopped"};
+    }
+    co_await relay_.changed.wait_for(world_.clock, kStepMs);
+  }
+  co_return Result<void>();
 }
 
 /// After the +OK nobody can write to the former primary any more, as with stock: what it took now would be lost. An
@@ -100,15 +113,15 @@ Task<Result<Node*>> Steering::node_to_promote() {
   }
 }
 
-Task<Result<void>> Steering::promote() {
+Task<Result<void>> Steering::promote(int64_t answers_ms) {
   auto found = co_await node_to_promote();
   CO_RETURN_IF_ERROR(found);
   Node* node = found.value();
   log_notice("instance", "REPLICAOF NO ONE: promoting {}", node->name());
-  const bool answered = co_await plane_.hold_writes(kAnswersMs);
-  if (!answered) log_verbose("instance", "the former primary has not answered every write");
-  feed_plane();  // no primary: writes stay held
-  plane_.release_writes();
+  const routing::HeldWrites held(plane_);
+  const bool answered = co_await plane_.hold_writes(answers_ms);
+  if (!answered && answers_ms > 0) log_verbose("instance", "the former primary has not answered every write");
+  feed_plane();
   relay_.unfollow();
   auto level = co_await bring_level(*node);
   if (!level.ok()) {
@@ -126,10 +139,12 @@ Task<Result<void>> Steering::promote() {
   const Address former = *master_;
   master_.reset();
   leave_upstream();
-  const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == node; });
-  follow_primary(static_cast<size_t>(index - nodes_.begin()));
+  lead_by(*node);
   auto taken = co_await wait_for_takeover(*node);
   if (!taken.ok()) log_warning("instance", "{}", taken.error().detail);
+  writer_withheld_ = false;
+  feed_plane();
+  co_await plane_.subscribers_moved(kSubscribersMs);
   log_notice("instance", "no longer following {}; {} is the primary", former.text(), node->name());
   co_return Result<void>();
 }

@@ -4,6 +4,8 @@
 //
 //   {"options": {"replicaof": "HOST PORT" | "", "name": "value", ...}}
 //
+// Beside options there may be "handover": the primary's role is being passed to a replica (Handover::text()).
+//
 // Failure modes: no file is an ordinary start. A damaged one is an error that names the file: guessing a role could
 // wipe data.
 #pragma once
@@ -14,6 +16,8 @@
 #include "config/sources.h"
 
 namespace sidestream::instance {
+
+inline const std::string kHandoverKey = "handover";
 
 /// At start, before there is a loop. Errc::config when the file is damaged.
 Result<Texts> read_state(const std::string& dir);

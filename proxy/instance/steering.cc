@@ -37,6 +37,16 @@ void Steering::start(int port, std::optional<Address> master) {
   tasks_.add(tick());
 }
 
+Steering::Change::Change(Steering& steering, Writer writer) : steering_(steering) {
+  steering_.changing_role_ = true;
+  steering_.writer_withheld_ = writer == Writer::none;
+}
+
+Steering::Change::~Change() {
+  steering_.changing_role_ = steering_.writer_withheld_ = false;
+  steering_.relay_changed();
+}
+
 Task<void> Steering::tick() {
   for (;;) {
     lag_clock_.record(relay_.offset(), world_.clock.now_ms());
@@ -77,6 +87,12 @@ void Steering::follow_primary(size_t index) {
   relay_.follow(nodes_[index]->identity().address, credentials());
 }
 
+void Steering::lead_by(Node& node) {
+  const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == &node; });
+  CHECK(index != nodes_.end());
+  follow_primary(static_cast<size_t>(index - nodes_.begin()));
+}
+
 Node* Steering::lead() {
   if (!master_) return primary_ ? nodes_[*primary_].get() : nullptr;
   for (const auto& node : nodes_) {
@@ -97,7 +113,7 @@ Node* Steering::writer() {
 }
 
 void Steering::feed_plane() {
-  plane_.set_primary(changing_role_ ? std::nullopt : primary_facts());
+  plane_.set_primary(writer_withheld_ ? std::nullopt : primary_facts());
   plane_.set_targets(target_facts());
   relay_.set_snapshot_sources(snapshot_sources());
   feed_commands();

@@ -44,11 +44,39 @@ class Steering final : public Node::Owner {
   const std::string& trouble() const { return trouble_; }
   std::vector<std::unique_ptr<Node>>& nodes() { return nodes_; }
   bool changing_role() const { return changing_role_; }
+
+  /// While it lives, no plan is made: one conversation alone moves the roles.
+  class Change {
+   public:
+    enum class Writer { none, as_is };
+    /// What clients write to meanwhile: nobody, or who it is by our knowledge of the moment.
+    Change(Steering& steering, Writer writer);
+    Change(const Change&) = delete;
+    Change& operator=(const Change&) = delete;
+    ~Change();
+
+   private:
+    Steering& steering_;
+  };
   /// Whether REPLICAOF NO ONE would find a node that can take the writes.
   bool can_be_promoted() const;
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);
+  /// See admin::Group::take_over().
+  Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at);
+
+  // For who holds a Change.
+  /// The node that we follow as the primary; null on a replica.
+  Node* primary_node() { return !master_ && primary_ ? nodes_[*primary_].get() : nullptr; }
+  /// `node`, one of ours, is the primary from now on.
+  void lead_by(Node& node);
+  /// We are a replica of `master` from now on.
+  void follow_elsewhere(const Address& master) { become_replica(master); }
+  /// The new writer is followed and known to take writes. Errc::timed_out.
+  Task<Result<void>> wait_for_takeover(Node& node);
+  /// Tells the plane what is known now.
+  void feed_plane();
   /// How old a replica's data is that acknowledged `offset`.
   int64_t lag_ms(ReplOffset offset) const { return lag_clock_.lag_ms(offset, world_.clock.now_ms()); }
   /// Something about the relay changed: look again at the end of this turn.
@@ -67,7 +95,6 @@ class Steering final : public Node::Owner {
   Task<void> tick();
   void replan();
   void follow_primary(size_t index);
-  void feed_plane();
   void feed_commands();
   std::optional<routing::PrimaryFacts> primary_facts();
   std::vector<routing::TargetFacts> target_facts() const;
@@ -78,12 +105,11 @@ class Steering final : public Node::Owner {
 
   void become_replica(const Address& master);
   void leave_upstream();
-  Task<Result<void>> promote();
+  Task<Result<void>> promote(int64_t answers_ms);
   Task<Result<void>> bring_level(Node& node);
   /// The lead node, once it is known to follow us. Errc::refused.
   Task<void> demoted(Node& former);
   Task<Result<Node*>> node_to_promote();
-  Task<Result<void>> wait_for_takeover(Node& node);
 
   World& world_;
   Config& config_;
@@ -99,6 +125,7 @@ class Steering final : public Node::Owner {
   std::optional<size_t> primary_;  // among nodes_, while we front the primary
   std::string trouble_;
   bool changing_role_ = false;
+  bool writer_withheld_ = false;      // from the plane
   const Node* table_from_ = nullptr;  // whose COMMAND table the plane has
   uint64_t table_serial_ = 0;
   LagClock lag_clock_;

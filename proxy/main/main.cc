@@ -31,6 +31,7 @@ Result<Texts> apply_state(CommandLine& line) {
   auto state = instance::read_state(line.config.dir);
   RETURN_IF_ERROR(state);
   line.inputs.state = state.value();
+  line.inputs.state.erase(instance::kHandoverKey);
   Loaded loaded = load(line.inputs);
   if (!loaded.problems.empty()) return Error{Errc::config, loaded.problems.front().line()};
   line.config = std::move(loaded.config);

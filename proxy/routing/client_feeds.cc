@@ -3,6 +3,9 @@
 // One command has many confirmations, so requests behind it wait until all have come; the names in them tell when the
 // last subscription is gone and the connection can be given back. The channel on which Sentinels meet is served here
 // for those who subscribe to nothing else, since it must work while every node is down.
+//
+// When the primary is left in a planned switch, the same is subscribed to at the next one before any held write, so no
+// message is missed. When its connection breaks, messages may be: the client is closed, and knows.
 #include <utility>
 
 #include "common/text.h"
@@ -51,6 +54,7 @@ void append_three(std::string& out, int protocol, std::string_view kind) {
 ClientSession::Taken ClientSession::subscribe(const Entry& entry) {
   const Args channels = Args(request_.args).subspan(1);
   if (!subscriptions_) subscriptions_ = std::make_unique<Subscriptions>();
+  if (feed_left_) return hold(false);
   if (feed_ == nullptr && subscribe_locally(entry.name, channels)) return Taken::yes;
   if (replies_.owed() > 0) return pause(Pause::drained);  // confirmations keep their place among replies
   if (feed_ == nullptr && !open_feed()) return hold(false);
@@ -66,11 +70,41 @@ bool ClientSession::open_feed() {
   feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
   if (feed_ == nullptr) return false;
   feed_->start_feed();
-  if (subscribed()) {  // to the Sentinels' channel, here
-    feed_->send_feed(resp::command({"SUBSCRIBE", kHelloChannel}));
-    confirmations_dropped_ = 1;
-  }
+  const auto again = [this](std::string_view command, const NameSet& names) {
+    if (names.empty()) return;
+    std::vector<std::string_view> words(1, command);
+    words.insert(words.end(), names.begin(), names.end());
+    std::string request;
+    resp::append_command(request, words);
+    feed_->send_feed(request);
+  };
+  again("SUBSCRIBE", subscriptions_->channels);
+  again("PSUBSCRIBE", subscriptions_->patterns);
+  again("SSUBSCRIBE", subscriptions_->shards);
+  confirmations_dropped_ = subscriptions_->count();
   return true;
+}
+
+void ClientSession::leave_feed(const ServerConnection& which) {
+  const bool is_feed = &which == feed_;
+  (is_feed ? feed_ : monitor_) = nullptr;
+  const bool planned = core_.writes_held && which.closed_by_us();
+  if (!planned || pause_ == Pause::feed || (is_feed && redirected_to_)) return kill();
+  (is_feed ? feed_left_ : monitor_left_) = true;
+  confirmations_dropped_ = 0;
+  feeds_until_ms_ = core_.world.clock.now_ms() + core_.config.hold.timeout_ms;
+  core_.wait_for_servers(reply_to(0));
+}
+
+void ClientSession::move_feeds() {
+  if (feed_left_ && open_feed()) feed_left_ = false;
+  if (monitor_left_ && open_monitor()) {
+    monitor_left_ = false;
+    monitor_confirmation_dropped_ = true;
+  }
+  if (!feed_left_ && !monitor_left_) return;
+  if (core_.world.clock.now_ms() >= feeds_until_ms_) return kill();
+  core_.wait_for_servers(reply_to(0));
 }
 
 /// What needs no server: the Sentinels' channel alone, and leaving while nothing else is subscribed to.
@@ -108,6 +142,7 @@ void ClientSession::feed(const ServerConnection& from, std::string_view frame) {
     --confirmations_dropped_;
     return;
   }
+  if (&from == monitor_ && std::exchange(monitor_confirmation_dropped_, false)) return;
   if (confirmation) confirm(confirmation->kind, confirmation->channel);
   replies_.push(frame);
   ReadyQueue::current().post_turn_end(flush_node_);
@@ -144,13 +179,18 @@ ClientSession::Taken ClientSession::monitor() {
   if (monitor_ != nullptr) return Taken::yes;  // stock answers nothing to a second one
   if (face_ == Face::read_only) return answer_error("ERR MONITOR is not available on this port");
   if (replies_.owed() > 0) return pause(Pause::drained);
+  if (!open_monitor()) return hold(false);
+  pause_ = Pause::feed;
+  return Taken::yes;
+}
+
+bool ClientSession::open_monitor() {
   Target* primary = core_.servers.primary();
   monitor_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
-  if (monitor_ == nullptr) return hold(false);
+  if (monitor_ == nullptr) return false;
   monitor_->start_feed();
-  pause_ = Pause::feed;
-  monitor_->send_feed(wire_request());
-  return Taken::yes;
+  monitor_->send_feed(resp::command({"MONITOR"}));
+  return true;
 }
 
 /// Stays here: Sentinels watch the instances, not the nodes behind them.

@@ -253,10 +253,7 @@ ClientSession::Taken ClientSession::pin(const Entry& entry) {
 }
 
 void ClientSession::lease_lost(const ServerConnection* which) {
-  if (which == feed_ || which == monitor_) {
-    (which == feed_ ? feed_ : monitor_) = nullptr;
-    return kill();  // its subscriptions are gone: the client must know
-  }
+  if (which == feed_ || which == monitor_) return leave_feed(*which);
   if (which != lease_) return;
   lease_ = nullptr;
   if (large_) large_->to = nullptr;

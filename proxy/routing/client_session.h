@@ -47,6 +47,10 @@ class ClientSession {
   const std::string& local() const { return local_; }
   uint32_t place() const { return place_; }
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
+  /// A private connection owes it the answer to something that does not block.
+  bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
+  /// Not yet back at its channels, or at MONITOR, since the primary was left.
+  bool feed_moves() const { return feed_left_ || monitor_left_ || confirmations_dropped_ > 0; }
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
@@ -169,8 +173,9 @@ class ClientSession {
   Taken subscribe(const Entry& entry), monitor(), publish_hello();
   bool subscribe_locally(std::string_view name, Args channels);
   void confirm(std::string_view kind, std::optional<std::string_view> channel);
-  bool has_feed() const { return feed_ != nullptr || monitor_ != nullptr; }
-  bool open_feed();
+  bool has_feed() const { return feed_ != nullptr || monitor_ != nullptr || feed_left_ || monitor_left_; }
+  bool open_feed(), open_monitor();
+  void leave_feed(const ServerConnection& which), move_feeds();
   void end_feed(bool reusable);
   Task<void> tell_hello(std::string payload);
 
@@ -225,6 +230,9 @@ class ClientSession {
   ServerConnection* feed_ = nullptr;     // private, for messages
   ServerConnection* monitor_ = nullptr;  // private, for MONITOR
   bool redirected_to_ = false;           // others' invalidations come by the feed
+  bool monitor_confirmation_dropped_ = false;
+  bool feed_left_ = false, monitor_left_ = false;  // with the primary; to be opened at the next
+  int64_t feeds_until_ms_ = 0;                     // by then
   size_t confirmations_due_ = 0, confirmations_dropped_ = 0;
   bool partial_ = false;  // request_ is the beginning of a large request
   bool output_watched_ = false;

@@ -1,6 +1,7 @@
 // core.cc: between sessions and servers. See the header.
 #include "proxy/routing/core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/log.h"
@@ -111,7 +112,15 @@ void Core::close_all(std::optional<Face> face) {
   }
 }
 
-bool Core::quiet() const { return servers.quiet(); }
+bool Core::quiet() const {
+  const auto all = sessions.all();
+  return servers.quiet() && std::none_of(all.begin(), all.end(), [](const auto* each) { return each->writes_alone(); });
+}
+
+bool Core::feeds_move() const {
+  const auto all = sessions.all();
+  return std::any_of(all.begin(), all.end(), [](const auto* each) { return each->feed_moves(); });
+}
 
 void Core::hold_writes(bool hold) {
   writes_held = hold;

@@ -65,8 +65,10 @@ struct Core final : ReplySink, PoolOwner {
   void count(Reason reason) { ++counters.by_reason[static_cast<size_t>(reason)]; }
   /// Ends all clients, after what they are owed.
   void close_all(std::optional<Face> face);
-  /// Writes that wait for an answer of the primary; private connections that block apart.
+  /// Nothing that was sent waits for an answer of the primary, but commands that block.
   bool quiet() const;
+  /// A subscriber or monitor looks for its place at the next primary.
+  bool feeds_move() const;
   void hold_writes(bool hold);
   Task<Result<ReplOffset>> fence();
   /// The replies of the primary and of every replica that can be asked now (an instance asks its own).

@@ -16,7 +16,7 @@ namespace {
 
 using resp::CommandClass;
 
-constexpr int64_t kQuietStepMs = 10;
+constexpr int64_t kQuietStepMs = 2;
 
 }  // namespace
 
@@ -111,6 +111,19 @@ Task<bool> Plane::hold_writes(int64_t patience_ms) {
 
 void Plane::release_writes() {
   cores_->tell([](Core& core) { core.hold_writes(false); });
+}
+
+Task<void> Plane::subscribers_moved(int64_t patience_ms) {
+  Clock& clock = core_.world.clock;
+  const int64_t deadline_ms = clock.now_ms() + patience_ms;
+  auto moving = std::make_shared<bool>();
+  for (;;) {
+    *moving = false;
+    Visit visit = [moving](Core& core) { *moving = *moving || core.feeds_move(); };
+    co_await core_.everywhere(std::move(visit));
+    if (!*moving || clock.now_ms() >= deadline_ms) co_return;
+    co_await clock.sleep(kQuietStepMs);
+  }
 }
 
 void Plane::close_all(std::optional<Face> face) {

@@ -94,6 +94,8 @@ class Plane {
   /// answered, false when `patience_ms` are over. Held writes wait for hold.timeout at most; reads go on.
   Task<bool> hold_writes(int64_t patience_ms);
   void release_writes();
+  /// Subscribers and monitors of a primary that was left have found their place at the next, or `patience_ms` are over.
+  Task<void> subscribers_moved(int64_t patience_ms);
 
   /// Closes all clients after their pending replies; with `face`, only those.
   void close_all(std::optional<Face> face = std::nullopt);
@@ -108,6 +110,18 @@ class Plane {
   std::unique_ptr<Cores> cores_;
   Core& core_;  // the first: that of this loop
   std::optional<PrimaryFacts> primary_;
+};
+
+/// Held writes go on when it ends, whichever way.
+class HeldWrites {
+ public:
+  explicit HeldWrites(Plane& plane) : plane_(plane) {}
+  HeldWrites(const HeldWrites&) = delete;
+  HeldWrites& operator=(const HeldWrites&) = delete;
+  ~HeldWrites() { plane_.release_writes(); }
+
+ private:
+  Plane& plane_;
 };
 
 }  // namespace sidestream::routing
