@@ -173,6 +173,8 @@ Task<Result<void>> Failover::attempt(Target target, bool forced) {
   auto taker = co_await open(now.target.address);
   CO_RETURN_IF_ERROR(taker);
   now.taker = std::move(taker).value();
+  auto alive = co_await offset_of(*now.taker, kConnectMs);  // before anybody has to wait for it
+  if (!alive.ok() && !forced) co_return std::move(alive).error();
   const Steering::Change change(steering_, Steering::Change::Writer::as_is);
   const routing::HeldWrites held(plane_);
   auto level = co_await become_level(now);
@@ -203,9 +205,10 @@ Task<Result<void>> Failover::become_level(Attempt& now) {
   if (!now.frozen) log_notice(kTag, "{} is not frozen for others: {}", now.former->name(), paused.value().text);
   for (;;) {
     if (aborted_) co_return refused("aborted by FAILOVER ABORT");
-    auto wanted = co_await offset_of(*now.primary);
+    const int64_t left_ms = std::max<int64_t>(deadline_ms - world_.clock.now_ms(), kStepMs);
+    auto wanted = co_await offset_of(*now.primary, left_ms);
     CO_RETURN_IF_ERROR(wanted);
-    auto has = co_await offset_of(*now.taker);
+    auto has = co_await offset_of(*now.taker, left_ms);
     if (!has.ok() && !now.forced) co_return std::move(has).error();
     const bool level = has.ok() && has.value() >= wanted.value() && relay_.offset() >= wanted.value();
     if (level || now.forced) co_return Result<void>();
@@ -233,7 +236,7 @@ Task<Result<void>> Failover::demote(Attempt& now) {
   auto told = co_await now.former->demote(*now.primary, now.frozen);
   CO_RETURN_IF_ERROR(told);
   now.frozen = false;
-  auto end = co_await offset_of(*now.primary);
+  auto end = co_await offset_of(*now.primary, kConnectMs);
   CO_RETURN_IF_ERROR(end);
   now.final_offset = end.value();
   log_notice(kTag, "{} is demoted at offset {}", now.former->name(), now.final_offset.value);
@@ -243,7 +246,7 @@ Task<Result<void>> Failover::demote(Attempt& now) {
 Task<Result<void>> Failover::receive_all(Attempt& now) {
   const int64_t deadline_ms = world_.clock.now_ms() + kLevelMs;
   while (!now.forced) {
-    auto has = co_await offset_of(*now.taker);
+    auto has = co_await offset_of(*now.taker, kConnectMs);
     CO_RETURN_IF_ERROR(has);
     if (has.value() >= now.final_offset && relay_.offset() >= now.final_offset) break;
     if (world_.clock.now_ms() >= deadline_ms) {
@@ -383,8 +386,8 @@ Task<Result<Failover::Connection>> Failover::open(Address address) {
 }
 
 /// What it has applied of our history. (Of an instance: what it has received; it brings its node level itself.)
-Task<Result<ReplOffset>> Failover::offset_of(replication::NodeConnection& server) {
-  auto info = co_await server.demand(split("INFO replication", ' '));
+Task<Result<ReplOffset>> Failover::offset_of(replication::NodeConnection& server, int64_t patience_ms) {
+  auto info = co_await server.ask_within(patience_ms, split("INFO replication", ' '));
   CO_RETURN_IF_ERROR(info);
   const std::string& text = info.value().text;
   const int64_t offset = number(text, "master_repl_offset");

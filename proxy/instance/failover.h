@@ -120,7 +120,7 @@ class Failover {
   Task<void> thaw(Attempt& now);
   Task<void> undo(Attempt& now);
   Task<Result<void>> wait_for_upstream();
-  Task<Result<ReplOffset>> offset_of(replication::NodeConnection& server);
+  Task<Result<ReplOffset>> offset_of(replication::NodeConnection& server, int64_t patience_ms);
   Task<Result<Connection>> open(Address address);
   void end(std::string trouble);
 

@@ -46,13 +46,14 @@ enum class ReplyMode : uint8_t { on, off, skip_next };
 /// What a private connection was borrowed for.
 enum class LeaseUse : uint8_t { none, one_command, transaction, tracking, pinned };
 
-/// A script that was sent; its request is still in the input.
+/// A script, or a command that blocks, that was sent; its request is still in the input.
 struct ScriptRun {
   uint64_t sequence = 0;    // of its reply
   bool at_replica = false;  // sent there
   bool at_primary = false;  // a replica could not answer, the primary has to
   bool loaded = false;      // SCRIPT LOAD went before it
   bool again = false;       // what came was no answer for the client
+  bool blocks = false;      // no script
   bool is_function = false;
   std::string name;  // of the function, or the SHA-1
 };

@@ -222,6 +222,22 @@ ClientSession::Taken ClientSession::private_command(const Entry& entry, bool blo
   return forward_on_lease(entry);
 }
 
+/// Its request stays in the input: when its server is demoted it is told so, unexecuted, and waits on at the next
+/// primary. (Not on a connection that has a state, and not of another instance, which knows better where the primary
+/// is.)
+ClientSession::Taken ClientSession::blocking_command(const Entry& entry) {
+  const bool stays = !partial_ && (script_ || lease_ == nullptr) && policy_ != ReadPolicy::primary;
+  if (!stays) return private_command(entry, true);
+  const Taken taken = private_command(entry, true);
+  if (taken == Taken::not_yet) return taken;
+  if (pause_ != Pause::reply) return script_.reset(), taken;  // refused
+  if (!script_) script_ = std::make_unique<ScriptRun>();
+  script_->blocks = true;
+  script_->again = false;
+  script_->sequence = replies_.last();
+  return Taken::not_yet;
+}
+
 /// The private connection owes nothing more, and the request behind may run.
 void ClientSession::finish_private_reply(std::string_view frame) {
   if (tracking_ && tracking_->step != Tracking::Step::none) finish_tracking(frame);

@@ -20,6 +20,7 @@ using resp::CommandClass;
 constexpr std::string_view kReadOnly = "READONLY You can't write against a read only replica.";
 constexpr std::string_view kReadOnlyFrame = "-READONLY You can't write against a read only replica.\r\n";
 constexpr size_t kNameMax = 256;  // of a function, or a SHA-1; longer is the text of a script
+constexpr std::string_view kDemoted = "-UNBLOCKED force unblock from blocking operation";
 constexpr std::string_view kNoScript = "-NOSCRIPT";
 constexpr std::string_view kNoFunction = "-ERR Function not found";
 constexpr std::string_view kWriter = "-ERR Can not execute a script with write flag";
@@ -114,6 +115,10 @@ void ClientSession::learn_script(const Entry& entry) {
 /// What the client gets of the reply; nothing: the request will be run again.
 std::string_view ClientSession::script_reply(std::string_view frame) {
   ScriptRun& run = *script_;
+  if (run.blocks) {
+    run.again = frame.starts_with(kDemoted);
+    return run.again ? std::string_view{} : frame;
+  }
   const bool refused = frame.starts_with("-READONLY") || frame.starts_with(kWriter);
   const bool missing = frame.starts_with(kNoScript);
   const auto body = missing ? core_.commons.scripts.body(run.name) : nullptr;

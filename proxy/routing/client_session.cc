@@ -307,7 +307,7 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     case CommandClass::private_primary:
       return private_command(entry, false);
     case CommandClass::blocking:
-      return private_command(entry, true);
+      return blocking_command(entry);
     case CommandClass::transaction:
       return transaction(entry);
     case CommandClass::subscribe:

@@ -122,7 +122,7 @@ class ClientSession {
                 std::string_view request, uint8_t cursor_number);
   Taken read_at_primary(const KeyFacts& keys, Reason reason);
   Taken write(const Entry& entry), scan(const Entry& entry), pin(const Entry& entry), local();
-  Taken private_command(const Entry& entry, bool blocking);
+  Taken private_command(const Entry& entry, bool blocking), blocking_command(const Entry& entry);
   Taken forward_on_lease(const Entry& entry);
   Caller caller() const;
   Task<void> run_local(std::vector<std::string> args);

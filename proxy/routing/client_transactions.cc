@@ -150,6 +150,7 @@ ClientSession::Taken ClientSession::exec() {
     return Taken::yes;
   }
   if (now.watch_lost) {  // as if a watched key had been touched
+    if (now.at_server) lease_->send_silent(kDiscard);
     end_transaction();
     return answer(protocol_ == 3 ? "_\r\n" : "*-1\r\n");
   }

@@ -29,7 +29,7 @@ struct Moved {
   std::string_view request;
   int protocol = 2;
   int db = 0;
-  bool write = false;       // never left us; else a read
+  bool write = false;       // never left us, or was refused by a former primary; else a read
   bool is_private = false;  // it was sent on a private connection: the client runs it again
 };
 

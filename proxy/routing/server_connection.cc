@@ -17,6 +17,8 @@ constexpr size_t kRequestsKeptBytes = 256 * 1024;
 constexpr size_t kEntriesFirst = 16;
 
 /// What a replica says when it cannot serve reads just now; the primary can.
+constexpr std::string_view kReadOnlyReplica = "-READONLY You can't write against a read only replica.";
+
 bool cannot_serve(std::string_view frame) {
   for (const std::string_view error : {"-LOADING", "-MASTERDOWN", "-BUSY ", "-NOAUTH"}) {
     if (frame.starts_with(error)) return true;
@@ -328,12 +330,25 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       sink_.reply(entry.to, frame);
       break;
     case Kind::write:
-      sink_.reply(entry.to, frame);
+      on_write(entry, std::string_view(requests_).substr(request_at, entry.request_bytes), frame);
       break;
   }
   drop_answered_requests();
   if (unfinished_ && entries_count_ == 0) return Error{Errc::closed, "it answered before the request was complete"};
   return done;
+}
+
+/// It is no primary any more: no new requests; those that were sent are still answered, with refusals.
+void ServerConnection::step_down() {
+  if (retiring_) return;
+  plan_.is_private ? retire() : owner_.connection_occupied(*this);
+}
+
+void ServerConnection::on_write(const Entry& entry, std::string_view request, std::string_view frame) {
+  const bool refused = plan_.is_primary && !plan_.is_private && frame.starts_with(kReadOnlyReplica);
+  if (!refused) return sink_.reply(entry.to, frame);
+  step_down();  // it was not executed there, so it may be sent once more
+  sink_.move({entry.to, request, plan_.protocol, plan_.db, true});
 }
 
 void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {
@@ -350,7 +365,7 @@ Result<void> ServerConnection::on_role(Entry entry, std::string_view frame) {
     offset ? freshness_.settle(std::move(entry.batch), *offset) : freshness_.orphan(std::move(entry.batch));
   }
   if (entry.ticket != 0 && offset) freshness_.role_answered(entry.ticket, *offset);
-  if (plan_.is_primary && !offset && !frame.starts_with('-')) return Error{Errc::refused, "it is no longer a primary"};
+  if (plan_.is_primary && !offset && !frame.starts_with('-')) step_down();
   return {};
 }
 

@@ -146,6 +146,8 @@ class ServerConnection {
   Result<void> on_bytes();
   Result<void> on_frame(std::string_view frame);
   Result<void> on_role(Entry entry, std::string_view frame);
+  void on_write(const Entry& entry, std::string_view request, std::string_view frame);
+  void step_down();
   void on_read(const Entry& entry, std::string_view request, std::string_view frame);
   void give_back_everything();
   void give_back(Entry entry, std::string_view request, bool sent);

@@ -69,13 +69,6 @@ def test_bad_values_are_refused_and_change_nothing(both, name, value):
     assert both[1]("CONFIG", "GET", name) == before
 
 
-def test_failover_says_that_it_is_not_offered(lab, binary):
-    instance = lab.instance([lab.server()])
-    for command in (("FAILOVER",), ("FAILOVER", "ABORT"), ("FAILOVER", "TO", "h", "1")):
-        assert instance.raw(*command).startswith(b"-ERR FAILOVER is not available")
-    assert instance("PING") == "PONG"
-
-
 def test_replicaof_texts_as_a_replica(lab, subject):
     top = lab.server()
     stock, node = lab.servers(2)
