@@ -291,7 +291,8 @@ Task<routing::Answer> LocalCommands::take_over(std::vector<std::string> args) {
   const auto id = replication::ReplId::parse(args[2]);
   const auto at = parse_int(args[3]);
   if (!id || !at || *at < 0) co_return error("ERR TAKEOVER wants the id of a history and the offset where it ends");
-  auto taken = co_await group_.take_over(*id, ReplOffset{*at});
+  const ReplOffset end{*at};
+  auto taken = co_await group_.take_over(*id, end);
   co_return taken.ok() ? simple("OK") : error("ERR " + taken.error().detail);
 }
 

@@ -54,7 +54,7 @@ void append_three(std::string& out, int protocol, std::string_view kind) {
 ClientSession::Taken ClientSession::subscribe(const Entry& entry) {
   const Args channels = Args(request_.args).subspan(1);
   if (!subscriptions_) subscriptions_ = std::make_unique<Subscriptions>();
-  if (feed_left_) return hold(false);
+  if (move_.feed) return hold(false);
   if (feed_ == nullptr && subscribe_locally(entry.name, channels)) return Taken::yes;
   if (replies_.owed() > 0) return pause(Pause::drained);  // confirmations keep their place among replies
   if (feed_ == nullptr && !open_feed()) return hold(false);
@@ -90,20 +90,20 @@ void ClientSession::leave_feed(const ServerConnection& which) {
   (is_feed ? feed_ : monitor_) = nullptr;
   const bool planned = core_.writes_held && which.closed_by_us();
   if (!planned || pause_ == Pause::feed || (is_feed && redirected_to_)) return kill();
-  (is_feed ? feed_left_ : monitor_left_) = true;
+  (is_feed ? move_.feed : move_.monitor) = true;
   confirmations_dropped_ = 0;
-  feeds_until_ms_ = core_.world.clock.now_ms() + core_.config.hold.timeout_ms;
+  move_.until_ms = core_.world.clock.now_ms() + core_.config.hold.timeout_ms;
   core_.wait_for_servers(reply_to(0));
 }
 
 void ClientSession::move_feeds() {
-  if (feed_left_ && open_feed()) feed_left_ = false;
-  if (monitor_left_ && open_monitor()) {
-    monitor_left_ = false;
-    monitor_confirmation_dropped_ = true;
+  if (move_.feed && open_feed()) move_.feed = false;
+  if (move_.monitor && open_monitor()) {
+    move_.monitor = false;
+    move_.monitor_confirmed = false;
   }
-  if (!feed_left_ && !monitor_left_) return;
-  if (core_.world.clock.now_ms() >= feeds_until_ms_) return kill();
+  if (!move_.feed && !move_.monitor) return;
+  if (core_.world.clock.now_ms() >= move_.until_ms) return kill();
   core_.wait_for_servers(reply_to(0));
 }
 
@@ -142,7 +142,7 @@ void ClientSession::feed(const ServerConnection& from, std::string_view frame) {
     --confirmations_dropped_;
     return;
   }
-  if (&from == monitor_ && std::exchange(monitor_confirmation_dropped_, false)) return;
+  if (&from == monitor_ && !std::exchange(move_.monitor_confirmed, true)) return;
   if (confirmation) confirm(confirmation->kind, confirmation->channel);
   replies_.push(frame);
   ReadyQueue::current().post_turn_end(flush_node_);

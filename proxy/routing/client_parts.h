@@ -105,6 +105,14 @@ struct LargeReplies {
   uint64_t key = 0;                     // read on a connection of its own, since its reply was large before; 0: none
 };
 
+/// What a primary that was left in a planned switch took with it, to be opened at the next.
+struct FeedMove {
+  bool feed = false;
+  bool monitor = false;
+  bool monitor_confirmed = true;  // the +OK of the next came, or is the client's
+  int64_t until_ms = 0;           // then the client is closed
+};
+
 using NameSet = std::set<std::string, std::less<>>;
 
 struct Subscriptions {

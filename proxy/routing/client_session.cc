@@ -163,7 +163,7 @@ void ClientSession::resume() {
 }
 
 void ClientSession::wake() {
-  if (feed_left_ || monitor_left_) move_feeds();
+  if (move_.feed || move_.monitor) move_feeds();
   if (closing_) return;
   if (pause_ == Pause::server || pause_ == Pause::clients) resume();
 }

@@ -47,10 +47,10 @@ class ClientSession {
   const std::string& local() const { return local_; }
   uint32_t place() const { return place_; }
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
-  /// A private connection owes it the answer to something that does not block.
+  /// Waits for the answer of a private connection to something that does not block.
   bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
-  /// Not yet back at its channels, or at MONITOR, since the primary was left.
-  bool feed_moves() const { return feed_left_ || monitor_left_ || confirmations_dropped_ > 0; }
+  /// Not yet back at its channels, or at MONITOR.
+  bool feed_moves() const { return move_.feed || move_.monitor || confirmations_dropped_ > 0; }
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
@@ -67,7 +67,7 @@ class ClientSession {
   void lease_lost(const ServerConnection* which);
   /// What a paused request waited for may have come.
   void wake();
-  /// Closed when it has got what it is owed, or after what is already in the output. Nothing more is run.
+  /// Closed when it has got what it is owed. Nothing more is run.
   void finish();
   void kill();
   /// A kill, shrinking, the idle timeout. Every second.
@@ -90,12 +90,11 @@ class ClientSession {
   Taken run();
   Taken dispatch(const Entry& entry, resp::CommandClass cls);
   std::optional<Taken> refuse_early(const Entry* entry);
-  bool allowed_to_reserved(const Entry& entry) const;
+  bool allowed_to_reserved(const Entry& entry) const, may_not_write(const Entry& entry);
   void protocol_error();
   void sent_too_much();
   Taken unknown_command(const Entry* container);
-  Taken pause(Pause reason);
-  Taken hold(bool write);
+  Taken pause(Pause reason), hold(bool write);
   Taken held_too_long();
   void end_hold(), resume(), on_end_of_input(), close_if_done();
   void reply(std::string_view frame);
@@ -125,15 +124,12 @@ class ClientSession {
   Taken private_command(const Entry& entry, bool blocking), blocking_command(const Entry& entry);
   Taken forward_on_lease(const Entry& entry);
   Caller caller() const;
-  Task<void> run_local(std::vector<std::string> args);
-  Task<void> hand_over(std::vector<std::string> args);
+  Task<void> run_local(std::vector<std::string> args), hand_over(std::vector<std::string> args);
   std::string take_effect(Answer answer);
   void finish_step(std::string_view frame);
-  bool overtakes(Lane lane, const ServerConnection& next);
-  bool borrow_lease(LeaseUse use);
+  bool overtakes(Lane lane, const ServerConnection& next), borrow_lease(LeaseUse use);
   void return_lease(bool reusable);
   void note_keys(FreshnessMap::Batch& batch, const Entry& entry);
-  bool may_not_write(const Entry& entry);
   uint64_t expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number = 0);
   std::string_view wire_request();
   void finish_private_reply(std::string_view frame);
@@ -153,9 +149,9 @@ class ClientSession {
   Taken queue(const Entry* entry), queue_at_server(const Entry* entry), queue_here();
   Taken refuse_queued(std::string_view text);
   std::optional<Taken> reach_server();
-  Task<void> exec_own(std::vector<Transaction::Own> own);
   bool completes_exec(std::string_view frame);
-  Task<void> exec_both(std::string theirs, std::vector<Transaction::Own> own);
+  Task<void> exec_own(std::vector<Transaction::Own> own),
+      exec_both(std::string theirs, std::vector<Transaction::Own> own);
   Task<std::vector<std::string>> answer_own(const std::vector<Transaction::Own>& own);
   void transaction_failed(), end_transaction();
   bool in_transaction() const { return transaction_ && transaction_->open; }
@@ -173,22 +169,20 @@ class ClientSession {
   Taken subscribe(const Entry& entry), monitor(), publish_hello();
   bool subscribe_locally(std::string_view name, Args channels);
   void confirm(std::string_view kind, std::optional<std::string_view> channel);
-  bool has_feed() const { return feed_ != nullptr || monitor_ != nullptr || feed_left_ || monitor_left_; }
+  bool has_feed() const { return feed_ != nullptr || monitor_ != nullptr || move_.feed || move_.monitor; }
   bool open_feed(), open_monitor();
-  void leave_feed(const ServerConnection& which), move_feeds();
-  void end_feed(bool reusable);
+  void leave_feed(const ServerConnection& which), move_feeds(), end_feed(bool reusable);
   Task<void> tell_hello(std::string payload);
 
   // client_state.cc, client_command.cc
   Taken session_command(const Entry& entry);
-  std::string auth(Args args), hello(Args args), select(Args args), ping(Args args), reset();
+  std::string answer_session(Args args), auth(Args args), hello(Args args), select(Args args), ping(Args args), reset();
   std::string client(Args args), client_setinfo(Args args), client_reply(Args args);
   Task<void> run_client_everywhere(std::vector<std::string> args);
   Task<std::string> client_everywhere(std::vector<std::string> args), client_kill(std::vector<std::string> args);
   Task<std::string> client_list(std::vector<std::string> args), client_pause(std::vector<std::string> args);
   Taken client_unblock();
   Task<void> unblock(uint64_t id, std::string reason);
-  std::string answer_session(Args args);
   bool password_fits(std::string_view user, std::string_view password) const;
   std::string log_in(std::string_view user, std::string_view password);
 
@@ -230,9 +224,7 @@ class ClientSession {
   ServerConnection* feed_ = nullptr;     // private, for messages
   ServerConnection* monitor_ = nullptr;  // private, for MONITOR
   bool redirected_to_ = false;           // others' invalidations come by the feed
-  bool monitor_confirmation_dropped_ = false;
-  bool feed_left_ = false, monitor_left_ = false;  // with the primary; to be opened at the next
-  int64_t feeds_until_ms_ = 0;                     // by then
+  FeedMove move_;
   size_t confirmations_due_ = 0, confirmations_dropped_ = 0;
   bool partial_ = false;  // request_ is the beginning of a large request
   bool output_watched_ = false;

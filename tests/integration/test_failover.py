@@ -138,10 +138,11 @@ def test_writers_notice_nothing(layout):
           f"longest pause {writers.longest_pause * 1000:.0f} ms")
 
 
-# --- orders, as stock takes them -------------------------------------------------------------------------------------
+# --- orders, as stock takes them ----------------------------------------------------------------------------
 
-ALONE = [("FAILOVER",), ("FAILOVER", "ABORT"), ("FAILOVER", "TO"), ("FAILOVER", "TO", "h"), ("FAILOVER", "TO", "h", "1"),
-         ("FAILOVER", "TIMEOUT", "x"), ("FAILOVER", "TIMEOUT", "0"), ("FAILOVER", "TIMEOUT", "-1"),
+ALONE = [("FAILOVER",), ("FAILOVER", "ABORT"), ("FAILOVER", "TO"), ("FAILOVER", "TO", "h"),
+         ("FAILOVER", "TO", "h", "1"), ("FAILOVER", "TIMEOUT", "x"), ("FAILOVER", "TIMEOUT", "0"),
+         ("FAILOVER", "TIMEOUT", "-1"),
          ("FAILOVER", "FORCE"), ("FAILOVER", "TO", "h", "x"), ("FAILOVER", "ABORT", "TO", "h", "1"), ("FAILOVER", "x"),
          ("FAILOVER", "TO", "h", "1", "FORCE", "TIMEOUT", "10"), ("FAILOVER", "TIMEOUT", "5", "TIMEOUT", "5"),
          ("FAILOVER", "FORCE", "FORCE"), ("failover", "abort", "abort")]
@@ -249,7 +250,7 @@ def test_the_role_survives_a_restart(lab, binary):
     assert layout.fronts[0]("SET", "k", "v") == "OK" and layout.nodes[1]("GET", "k") == b"v"
 
 
-# --- clients that are in the middle of something -----------------------------------------------------------------------
+# --- clients that are in the middle of something --------------------------------------------------------------------
 
 def switch_once(layout):
     layout.settled()

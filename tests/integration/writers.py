@@ -1,7 +1,7 @@
 """Clients that notice any write that is lost, made twice or refused.
 
-Happy path: `with Writers(ports) as writers: ...`; each writer counts with INCR and appends unique ids with RPUSH over one
-connection that it keeps; `writers.verify(server)` compares with what a server holds. `writers.longest_pause` is the
+Happy path: `with Writers(ports) as writers: ...`; each writer counts with INCR and appends unique ids with RPUSH over
+one connection that it keeps; `writers.verify(server)` compares with what a server holds. `writers.longest_pause` is the
 longest time, in seconds, that anybody waited for a reply.
 Failure modes: an error reply or a broken connection ends its writer and is raised when the block ends.
 """
@@ -45,7 +45,7 @@ class Writers:
         """Until everybody has written so often again."""
         wanted = [before + writes for before in self.written]
         deadline = time.monotonic() + timeout
-        while any(now < then for now, then in zip(self.written, wanted)):
+        while any(have < want for have, want in zip(self.written, wanted)):
             assert not self.errors, self.errors
             assert time.monotonic() < deadline, f"a writer hangs: {self.written}, wanted {wanted}"
             time.sleep(0.005)
