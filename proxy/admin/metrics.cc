@@ -50,6 +50,21 @@ void add_replication(Scrape& scrape, Group& group) {
   scrape.counter("snapshot_sources_total", "Snapshots fetched from a server.", counters.snapshots_fetched);
   scrape.counter("snapshot_shares_total", "Replicas served from a snapshot fetched for another.",
                  counters.snapshots_shared);
+  const auto snapshot = relay.snapshot();
+  scrape.gauge("snapshot_disk_bytes", "Snapshots on disk.", static_cast<double>(snapshot.disk_bytes));
+  const bool arriving = snapshot.state == "fetching";
+  scrape.gauge("snapshot_received_bytes", "Of the snapshot that is being fetched.",
+               static_cast<double>(arriving ? snapshot.progress.done : 0));
+  scrape.gauge("snapshot_expected_bytes", "Of the snapshot that is being fetched; 0: unknown or none.",
+               static_cast<double>(arriving ? snapshot.progress.total : 0));
+  scrape.gauge("syncs_in_progress", "Snapshots that are being sent to replicas.",
+               static_cast<double>(relay.transfers()));
+  scrape.gauge("syncs_queued", "Replicas that wait for their turn.", static_cast<double>(relay.queued()));
+  const auto& failures = relay.sync_failures();
+  for (size_t i = 1; i < failures.size(); ++i) {
+    scrape.counter("sync_failures_total", "Full syncs of replicas that came to nothing, by reason.", failures[i],
+                   {{"reason", std::string(replication::name(static_cast<replication::SyncFault>(i)))}});
+  }
 }
 
 void add_nodes(Scrape& scrape, Group& group) {

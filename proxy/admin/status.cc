@@ -24,8 +24,8 @@ void fill_upstream(Group& group, ReplicationFacts& facts) {
   facts.link_state = upstream.state;
   facts.last_io_s = seconds(upstream.last_io_ms);
   facts.sync_in_progress = upstream.state == "sync";
-  facts.sync_total_bytes = upstream.snapshot_total;
-  facts.sync_read_bytes = upstream.snapshot_received;
+  facts.sync_total_bytes = upstream.snapshot.total;
+  facts.sync_read_bytes = upstream.snapshot.done;
   facts.link_down_since_s = seconds(upstream.link_down_since_ms);
 }
 
@@ -36,7 +36,43 @@ json replica_json(Group& group, const replication::ReplicaStatus& replica) {
           {"lag_bytes", std::max<int64_t>(0, group.relay().offset() - replica.acked)},
           {"lag_ms", group.lag_ms(replica.acked)},
           {"sent", replica.sent},
-          {"total", replica.total}};
+          {"total", replica.total},
+          {"percent", replica.progress.percent()},
+          {"rate", replica.progress.rate},
+          {"eta_ms", replica.progress.eta_ms},
+          {"waits_for", replica.waits_for},
+          {"failures", replica.failures},
+          {"trouble", replica.trouble}};
+}
+
+json snapshot_json(Group& group) {
+  const auto& relay = group.relay();
+  const replication::SnapshotStatus snapshot = relay.snapshot();
+  return {{"state", snapshot.state},
+          {"source", snapshot.source},
+          {"offset", snapshot.offset.value},
+          {"rdb_version", snapshot.rdb_version},
+          {"received", snapshot.progress.done},
+          {"total", snapshot.progress.total},
+          {"percent", snapshot.progress.percent()},
+          {"rate", snapshot.progress.rate},
+          {"eta_ms", snapshot.progress.eta_ms},
+          {"age_ms", snapshot.age_ms},
+          {"served", snapshot.served},
+          {"kept", snapshot.kept},
+          {"disk_bytes", snapshot.disk_bytes},
+          {"sending", relay.transfers()},
+          {"queued", relay.queued()},
+          {"last_error", snapshot.last_error}};
+}
+
+json sync_failures_json(Group& group) {
+  json failures = json::object();
+  const auto& counts = group.relay().sync_failures();
+  for (size_t i = 1; i < counts.size(); ++i) {
+    failures[std::string(replication::name(static_cast<replication::SyncFault>(i)))] = counts[i];
+  }
+  return failures;
 }
 
 json node_json(const NodeFacts& node) {
@@ -54,7 +90,11 @@ json upstream_json(Group& group) {
           {"offset", group.relay().offset().value},
           {"last_io_ms", upstream.last_io_ms},
           {"last_error", upstream.last_error},
-          {"snapshot", {{"received", upstream.snapshot_received}, {"total", upstream.snapshot_total}}}};
+          {"snapshot",
+           {{"received", upstream.snapshot.done},
+            {"total", upstream.snapshot.total},
+            {"rate", upstream.snapshot.rate},
+            {"eta_ms", upstream.snapshot.eta_ms}}}};
 }
 
 json counters_json(Group& group) {
@@ -146,6 +186,8 @@ std::string status_json(Group& group) {
         {"disk_lag_bytes", relay.backlog_disk_lag()},
         {"disk_trouble", relay.backlog_disk_trouble()}}},
       {"upstream", upstream_json(group)},
+      {"snapshot", snapshot_json(group)},
+      {"sync_failures", sync_failures_json(group)},
       {"nodes", nodes},
       {"replicas", replicas},
       {"counters", counters_json(group)},
@@ -164,6 +206,40 @@ std::string nodes_text(Group& group) {
   return out;
 }
 
+namespace {
+
+std::string progress_fields(const replication::Progress& progress) {
+  return fmt::format("bytes={},total={},perc={:.2f},rate={},eta_ms={}", progress.done, progress.total,
+                     progress.percent(), progress.rate, progress.eta_ms);
+}
+
+/// Snapshots on their way, both ways, and replicas whose syncs do not come to an end.
+void snapshot_fields(Group& group, std::string& out) {
+  const auto& relay = group.relay();
+  const replication::SnapshotStatus snapshot = relay.snapshot();
+  auto to = std::back_inserter(out);
+  fmt::format_to(to, "snapshot:state={},source={},offset={},{},age={},served={},kept={},disk_bytes={}\r\n",
+                 snapshot.state, snapshot.source, snapshot.offset.value, progress_fields(snapshot.progress),
+                 snapshot.age_ms / 1000, snapshot.served, snapshot.kept, snapshot.disk_bytes);
+  fmt::format_to(to, "snapshot_last_error:{}\r\nsnapshots_sending:{}\r\nsnapshots_queued:{}\r\n", snapshot.last_error,
+                 relay.transfers(), relay.queued());
+  if (relay.upstream().state == "sync")
+    fmt::format_to(to, "upstream_sync:{}\r\n", progress_fields(relay.upstream().snapshot));
+  const auto& counts = relay.sync_failures();
+  for (size_t i = 1; i < counts.size(); ++i) {
+    fmt::format_to(to, "sync_failures_{}:{}\r\n", replication::name(static_cast<replication::SyncFault>(i)), counts[i]);
+  }
+  size_t index = 0;
+  for (const auto& replica : relay.replicas()) {
+    if (replica.state == "online" && replica.failures == 0) continue;
+    fmt::format_to(to, "sync{}:replica={},state={},{},failures={},waits_for={},trouble={}\r\n", index++,
+                   Address{replica.host, replica.port, ""}.text(), replica.state, progress_fields(replica.progress),
+                   replica.failures, replica.waits_for, replica.trouble);
+  }
+}
+
+}  // namespace
+
 std::string sidestream_section(Group& group) {
   const auto& relay = group.relay();
   const auto& plane = group.plane().counters();
@@ -181,6 +257,7 @@ std::string sidestream_section(Group& group) {
                  relay.counters().full_syncs, relay.counters().partial_syncs, relay.counters().snapshots_fetched,
                  relay.counters().snapshots_shared);
   fmt::format_to(to, "failovers:{}\r\n", group.switch_facts().failovers);
+  snapshot_fields(group, out);
   size_t index = 0;
   for (const NodeFacts& node : group.nodes()) {
     fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,

@@ -41,13 +41,17 @@ std::string share(int64_t part, int64_t whole) {
 }
 
 /// "[#######.....]  58%  1.1 GiB of 1.9 GiB"; without a total only what is there.
-std::string progress(int64_t done, int64_t total) {
+std::string progress(const json& transfer, const char* done_key) {
   constexpr size_t kWidth = 24;
-  if (total <= 0) return human_bytes(done);
+  const int64_t done = number(transfer, done_key), total = number(transfer, "total");
+  std::string pace;
+  if (number(transfer, "rate") > 0) pace = fmt::format(", {}/s", human_bytes(number(transfer, "rate")));
+  if (number(transfer, "eta_ms") > 0) pace += fmt::format(", {} s left", (number(transfer, "eta_ms") + 999) / 1000);
+  if (total <= 0) return human_bytes(done) + pace;
   const auto filled =
       static_cast<size_t>(kWidth * std::min(1.0, static_cast<double>(done) / static_cast<double>(total)));
-  return fmt::format("[{}{}] {} of {} ({})", std::string(filled, '#'), std::string(kWidth - filled, '.'),
-                     human_bytes(done), human_bytes(total), share(done, total));
+  return fmt::format("[{}{}] {} of {} ({}){}", std::string(filled, '#'), std::string(kWidth - filled, '.'),
+                     human_bytes(done), human_bytes(total), share(done, total), pace);
 }
 
 class Picture {
@@ -84,8 +88,7 @@ class Picture {
     line(fmt::format("upstream {}  {}  offset {}, heard {} ms ago", strong(text(up, "address")),
                      state(text(up, "state")), number(up, "offset"), number(up, "last_io_ms")));
     const json& snapshot = at(up, "snapshot");
-    if (text(up, "state") == "sync")
-      line("│  snapshot " + progress(number(snapshot, "received"), number(snapshot, "total")));
+    if (text(up, "state") == "sync") line("│  snapshot " + progress(snapshot, "received"));
     if (text(up, "state") != "connected") trouble("│  ", text(up, "last_error"));
   }
 
@@ -96,7 +99,20 @@ class Picture {
     const json& backlog = at(status_, "backlog");
     line(fmt::format("│  history {}, backlog {} in {} of memory", text(status_, "replid"),
                      human_bytes(number(backlog, "histlen")), human_bytes(number(backlog, "memory_bytes"))));
+    snapshot();
     trouble("│  ", text(status_, "trouble"));
+  }
+
+  void snapshot() {
+    const json& snapshot = at(status_, "snapshot");
+    if (text(snapshot, "state") == "fetching") {
+      line(fmt::format("│  fetching a snapshot {} {}", text(snapshot, "source"), progress(snapshot, "received")));
+      trouble("│  ", text(snapshot, "last_error"));
+    } else if (text(snapshot, "state") == "ready") {
+      line(fmt::format("│  snapshot of {} at offset {}, {} s old, given to {} replicas",
+                       human_bytes(number(snapshot, "received")), number(snapshot, "offset"),
+                       number(snapshot, "age_ms") / 1000, number(snapshot, "served")));
+    }
   }
 
   void below() {
@@ -118,8 +134,13 @@ class Picture {
       line(fmt::format("{} replica {}  {}  {}", last ? "└─" : "├─", strong(text(replica, "address")),
                        state(text(replica, "state")), lag(replica)));
       if (text(replica, "state") == "send_bulk") {
-        line((last ? "     snapshot " : "│    snapshot ") +
-             progress(number(replica, "sent"), number(replica, "total")));
+        line((last ? "     snapshot " : "│    snapshot ") + progress(replica, "sent"));
+      }
+      const std::string indent = last ? "     " : "│    ";
+      if (!text(replica, "waits_for").empty()) line(indent + text(replica, "waits_for"));
+      if (number(replica, "failures") > 0) {
+        trouble(indent, fmt::format("{} full syncs failed in a row: {}", number(replica, "failures"),
+                                    text(replica, "trouble")));
       }
     }
   }

@@ -14,6 +14,7 @@ namespace sidestream::replication {
 namespace {
 
 constexpr int64_t kNewlineUs = 1'000'000;
+constexpr int64_t kReportUs = 10'000'000;
 constexpr size_t kUnsentMax = 1024 * 1024;  // per replica: beyond it the cursor waits
 constexpr size_t kPayloadChunk = 256 * 1024;
 constexpr size_t kListenBytesMax = 16 * 1024;  // the longest thing a replica may say
@@ -45,6 +46,25 @@ const char* name(State state) {
 const char* info_name(State state) {
   static constexpr std::array<const char*, 4> kNames{"wait_bgsave", "send_bulk", "send_bulk", "online"};
   return kNames[static_cast<size_t>(state)];
+}
+
+SyncFault fault_of(const Error& error) {
+  switch (error.code) {
+    case Errc::over_limit:
+      return SyncFault::slow;
+    case Errc::closed:
+    case Errc::timed_out:
+      return SyncFault::left;
+    case Errc::io:
+      return SyncFault::disk;
+    default:
+      return SyncFault::none;  // we could not go on; it did nothing wrong
+  }
+}
+
+/// Small enough that a rate is kept within a tenth of a second.
+size_t chunk_bytes(int64_t rate) {
+  return rate == 0 ? kPayloadChunk : static_cast<size_t>(std::clamp<int64_t>(rate / 20, 1, kPayloadChunk));
 }
 
 std::string host_of(const std::string& peer) {
@@ -81,18 +101,26 @@ void DownstreamLink::enter(State next) {
   owner_.downstream_moved(*this);
 }
 
-void DownstreamLink::close(std::string_view reason) {
+void DownstreamLink::end(std::string_view reason, SyncFault fault) {
   if (ended_) return;
   ended_ = true;
+  reason_ = reason;
+  if (full_sync_ || fault == SyncFault::slow) fault_ = fault;
+  if (fault_ == SyncFault::left && state_ == State::sending) {
+    reason_ += " after " + progress(sent_, total_, began_us_, world_.clock.now_us()).text() + " of the snapshot";
+  } else if (fault_ == SyncFault::left) {
+    reason_ += " while it loaded the snapshot; its own log says why";
+  }
   // Without an answer servers before 7.0 would forget their history; this one they take for "later".
   if (!answered_) connection_->write(kNoMasterLink);
-  log_notice(tag_, "closed while {}: {}", name(state_), reason);
+  log_notice(tag_, "closed while {}: {}", name(state_), reason_);
   owner_.downstream_ended(*this);
 }
 
 Task<void> DownstreamLink::serve() {
   auto outcome = co_await converse();
-  close(outcome.ok() ? "it has all it asked for" : outcome.error().detail);
+  end(outcome.ok() ? "it has all it asked for" : outcome.error().detail,
+      outcome.ok() ? SyncFault::none : fault_of(outcome.error()));
 }
 
 Task<Result<void>> DownstreamLink::converse() {
@@ -219,6 +247,8 @@ Task<Result<void>> DownstreamLink::send_snapshot(OpenFile file) {
   const std::shared_ptr<Snapshot> snapshot = snapshot_;
   const ReplId& replid = stream_.history().replid;
   enter(State::sending);
+  full_sync_ = true;
+  began_us_ = world_.clock.now_us();
   total_ = snapshot->total();
   log_notice(tag_, "full resync: {} at offset {}, {}", replid.text(), snapshot->offset().value,
              total_ > 0 ? human_bytes(total_) : "size not known yet");
@@ -231,17 +261,21 @@ Task<Result<void>> DownstreamLink::send_snapshot(OpenFile file) {
 
 Task<Result<void>> DownstreamLink::send_file(std::shared_ptr<Snapshot> snapshot, std::unique_ptr<File> file) {
   for (;;) {
-    if (snapshot->failed()) co_return Error{Errc::closed, "its snapshot failed: " + snapshot->failure().detail};
+    if (snapshot->failed()) co_return Error{Errc::refused, "its snapshot failed: " + snapshot->failure().detail};
     if (cursor_ < stream_.first_byte() && !hello_.rdb_only) {
-      co_return Error{Errc::over_limit, "the backlog moved on during the snapshot; repl-backlog-size is too small"};
+      co_return Error{Errc::over_limit, "its output is slower than the writes: the backlog of " +
+                                            human_bytes(stream_.held().histlen) + " moved on after " +
+                                            progress(sent_, total_, began_us_, world_.clock.now_us()).text() +
+                                            " of the snapshot; a larger backlog, or one on disk, helps"};
     }
+    total_ = snapshot->total();
     const int64_t available = snapshot->received() - sent_;
     if (available == 0 && snapshot->is_complete()) co_return Result<void>();
     if (available == 0) {
       co_await snapshot->changed.wait();
       continue;
     }
-    const size_t size = std::min(static_cast<size_t>(available), kPayloadChunk);
+    const size_t size = std::min(static_cast<size_t>(available), chunk_bytes(config_.full_sync_rate));
     BlockRef block = Block::make(size);
     const std::span<char> room(block->data(), size);
     auto read = co_await file->read_at(static_cast<uint64_t>(sent_), room);
@@ -251,7 +285,25 @@ Task<Result<void>> DownstreamLink::send_file(std::shared_ptr<Snapshot> snapshot,
     sent_ += static_cast<int64_t>(read.value());
     auto drained = co_await drain(kPayloadChunk);
     CO_RETURN_IF_ERROR(drained);
+    co_await keep_rate(read.value());
   }
+}
+
+/// As slow as full-sync-rate wants it. Time that was lost elsewhere is not made up for.
+Task<void> DownstreamLink::keep_rate(size_t bytes) {
+  const int64_t rate = config_.full_sync_rate;
+  if (rate == 0) co_return;
+  const double takes_us = static_cast<double>(bytes) * 1e6 / static_cast<double>(rate);
+  pace_us_ = std::max(pace_us_, world_.clock.now_us()) + static_cast<int64_t>(takes_us);
+  const int64_t wait_ms = (pace_us_ - world_.clock.now_us()) / 1000;
+  if (wait_ms > 0) co_await world_.clock.sleep(wait_ms);
+}
+
+void DownstreamLink::report_progress() {
+  const int64_t now_us = world_.clock.now_us();
+  if (now_us - std::max(reported_us_, began_us_) < kReportUs) return;
+  reported_us_ = now_us;
+  log_notice(tag_, "full resync: {}", progress(sent_, total_, began_us_, now_us).text());
 }
 
 void DownstreamLink::end_payload() {
@@ -273,10 +325,11 @@ Task<Result<void>> DownstreamLink::feed() {
   for (;;) {
     const int64_t end = stop_at_ ? std::min(stop_at_->next_byte(), stream_.backlog().end()) : stream_.backlog().end();
     if (stop_at_ && state_ == State::online && cursor_ >= stop_at_->next_byte()) {
-      co_return Error{Errc::closed, "the history goes on under another id; it will continue there"};
+      co_return Error{Errc::refused, "the history goes on under another id; it will continue there"};
     }
     if (!stream_.has(cursor_)) {
-      co_return Error{Errc::over_limit, "it is " + human_bytes(stream_.backlog().end() - cursor_) +
+      co_return Error{Errc::over_limit, "its output is slower than the writes: it is " +
+                                            human_bytes(stream_.backlog().end() - cursor_) +
                                             " behind, the backlog holds " + human_bytes(stream_.held().histlen)};
     }
     if (connection_->unsent() >= kUnsentMax) {
@@ -290,6 +343,10 @@ Task<Result<void>> DownstreamLink::feed() {
       cursor_ += static_cast<int64_t>(slice.bytes.size());
       connection_->write(slice);
     } else {
+      if (state_ == State::online && connection_->unsent() == 0 && !std::exchange(caught_up_, true)) {
+        full_sync_ = false;
+        owner_.downstream_caught_up(*this);
+      }
       co_await stream_.changed.wait();
       co_await Gathered();
     }
@@ -301,7 +358,7 @@ Task<Result<void>> DownstreamLink::feed_old(int64_t end) {
   const uint64_t turns = stream_.turns();
   const auto most = static_cast<size_t>(end - cursor_);
   auto slice = co_await stream_.read_old(cursor_, most);
-  CO_RETURN_IF_ERROR(slice);
+  if (!slice.ok()) co_return Error{Errc::refused, slice.error().detail};  // no fault of the replica's
   if (turns != stream_.turns()) co_return Result<void>();  // it is decided anew what this replica may get
   cursor_ += static_cast<int64_t>(slice.value().bytes.size());
   connection_->write(slice.value());
@@ -329,19 +386,19 @@ Task<void> DownstreamLink::listen(std::string leftover) {
     while (state == resp::RequestParser::State::ok) {
       auto taken = take_command(request.args);
       if (!taken.ok()) {
-        close(taken.error().detail);
+        end(taken.error().detail, SyncFault::protocol);
         co_return;
       }
       buffer.erase(0, parser.consumed());
       state = buffer.empty() ? resp::RequestParser::State::incomplete : parser.next(buffer, request);
     }
     if (state == resp::RequestParser::State::bad || buffer.size() > kListenBytesMax) {
-      close("it sent " + printable(buffer, 64));
+      end("it sent " + printable(buffer, 64), SyncFault::protocol);
       co_return;
     }
     auto n = co_await connection_->read(room);
     if (!n.ok() || n.value() == 0) {
-      close(n.ok() ? "it closed the connection" : n.error().detail);
+      end(n.ok() ? "it closed the connection" : n.error().detail, SyncFault::left);
       co_return;
     }
     buffer.append(room.data(), n.value());
@@ -370,8 +427,9 @@ void DownstreamLink::heard() { heard_at_us_ = world_.clock.now_us(); }
 
 void DownstreamLink::check_time() {
   const bool expects_word = payload_sent_ && request_.psync && !hello_.rdb_only;
+  if (state_ == State::sending) report_progress();
   if (!expects_word || world_.clock.now_us() - heard_at_us_ <= config_.repl_timeout * 1'000'000) return;
-  close("silent for more than " + std::to_string(config_.repl_timeout) + " s");
+  end("silent for more than " + std::to_string(config_.repl_timeout) + " s", SyncFault::silent);
 }
 
 void DownstreamLink::history_forked(ReplOffset fork) {
@@ -393,6 +451,11 @@ void DownstreamLink::history_replaced() {
   if (cursor_ != 0) close("the upstream began a new history");
 }
 
+std::string DownstreamLink::replica_name() const {
+  if (hello_.listening_port == 0 || hello_.rdb_only) return "";
+  return Address{host_, hello_.listening_port, ""}.text();
+}
+
 bool DownstreamLink::is_same_replica(const DownstreamLink& other) const {
   return hello_.listening_port != 0 && hello_.listening_port == other.hello_.listening_port && host_ == other.host_ &&
          !hello_.rdb_only && !other.hello_.rdb_only;
@@ -409,6 +472,7 @@ ReplicaStatus DownstreamLink::status() const {
     status.lag_seconds = (world_.clock.now_us() - heard_at_us_) / 1'000'000;
   status.sent = sent_;
   status.total = total_;
+  status.progress = progress(sent_, total_, state_ == State::sending ? began_us_ : 0, world_.clock.now_us());
   status.rdb_only = hello_.rdb_only;
   status.acks = request_.psync;
   status.hello = hello_;

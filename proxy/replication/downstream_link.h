@@ -15,6 +15,8 @@
 #include "common/signal.h"
 #include "common/world.h"
 #include "config/config.h"
+#include "proxy/replication/admission.h"
+#include "proxy/replication/progress.h"
 #include "proxy/replication/psync.h"
 #include "proxy/replication/snapshot.h"
 #include "proxy/replication/stream.h"
@@ -32,7 +34,11 @@ struct ReplicaStatus {
   int64_t sent = 0;         ///< bytes of the snapshot
   int64_t total = 0;        ///< 0: unknown or none
   bool rdb_only = false;
-  bool acks = true;  ///< false: an old SYNC client, which never will
+  bool acks = true;       ///< false: an old SYNC client, which never will
+  Progress progress;      ///< of the snapshot, while it is sent
+  std::string waits_for;  ///< why it is not served yet; empty: it is, or was
+  int failures = 0;       ///< full syncs that failed in a row
+  std::string trouble;    ///< why the last of them did
   ReplicaHello hello;
 };
 
@@ -55,6 +61,8 @@ class DownstreamLink {
     virtual void downstream_answered(const DownstreamLink& link, bool partial) = 0;
     /// It asked for a history or byte that we do not have.
     virtual void downstream_refused(const DownstreamLink& link) = 0;
+    /// It has all there is, for the first time on this link.
+    virtual void downstream_caught_up(const DownstreamLink& link) = 0;
     virtual void downstream_ended(const DownstreamLink& link) = 0;
   };
 
@@ -64,7 +72,9 @@ class DownstreamLink {
   /// `leftover`: what came behind the request.
   void start(std::string leftover);
   /// Ends the link; the owner reaps it later. The first reason is logged.
-  void close(std::string_view reason);
+  void close(std::string_view reason) { end(reason, SyncFault::none); }
+  /// The same replica is here again, on another connection.
+  void replaced() { end("it connected anew", SyncFault::left); }
   /// The history goes on under another id behind `fork`: what this replica is told must end there.
   void history_forked(ReplOffset fork);
   /// Bytes behind `end` were dropped from our history.
@@ -78,6 +88,12 @@ class DownstreamLink {
   State state() const { return state_; }
   bool ended() const { return ended_; }
   const ReplicaHello& hello() const { return hello_; }
+  const std::string& host() const { return host_; }
+  /// "host:port" as announced; empty for one that cannot be told from others, or takes only a snapshot.
+  std::string replica_name() const;
+  /// Once it has ended: what went wrong with its full sync, and in words.
+  SyncFault fault() const { return fault_; }
+  const std::string& reason() const { return reason_; }
   int64_t asked_at_us() const { return asked_at_us_; }
   /// The next byte of the stream that it is to be sent; INT64_MAX: none is promised yet.
   int64_t wanted() const { return ended_ || cursor_ == 0 || hello_.rdb_only ? INT64_MAX : cursor_; }
@@ -99,6 +115,9 @@ class DownstreamLink {
   Task<Result<Answer>> decide();
   std::optional<Answer> try_decide();
   bool should_hold() const;
+  void end(std::string_view reason, SyncFault fault);
+  Task<void> keep_rate(size_t bytes);
+  void report_progress();
   void answer_partial();
   void send_empty();
   Task<Result<OpenFile>> open_snapshot();
@@ -133,6 +152,13 @@ class DownstreamLink {
   bool wants_snapshot_ = false;
   std::shared_ptr<Snapshot> snapshot_;  // chosen, while it is sent
   std::string mark_;                    // of a marked payload
+  bool caught_up_ = false;
+  bool full_sync_ = false;   // under way: answered with a snapshot, and not caught up yet
+  int64_t began_us_ = 0;     // sending it
+  int64_t reported_us_ = 0;  // its progress, in the log
+  int64_t pace_us_ = 0;      // when the next piece may go
+  SyncFault fault_ = SyncFault::none;
+  std::string reason_;
   int64_t sent_ = 0;
   int64_t total_ = 0;
   int64_t cursor_ = 0;                 // next byte of the stream to send; 0: none promised yet

@@ -99,7 +99,7 @@ Task<Result<void>> store(std::shared_ptr<Snapshot> into, std::string_view bytes,
 Task<Result<void>> receive_payload(NodeConnection& server, PayloadHeader header, std::shared_ptr<Snapshot> into,
                                    bool keep_reading, TransferProgress& progress) {
   PayloadCutter cutter(header);
-  progress = TransferProgress{0, header.size, server.last_io_us()};
+  progress = TransferProgress{0, header.size, server.last_io_us(), server.last_io_us()};
   for (bool complete = false; !complete;) {
     auto chunk = co_await server.read_chunk();
     CO_RETURN_IF_ERROR(chunk);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "proxy/replication/node_connection.h"
+#include "proxy/replication/progress.h"
 #include "proxy/replication/psync.h"
 #include "proxy/replication/spool.h"
 
@@ -27,6 +28,8 @@ struct TransferProgress {
   int64_t received = 0;  ///< bytes of payload
   int64_t total = 0;     ///< 0: unknown
   int64_t last_io_us = 0;
+  int64_t began_us = 0;
+  Progress so_far(int64_t now_us) const { return progress(received, total, began_us, now_us); }
 };
 
 /// PING, listening-port, ip-address, capa. Refused options are no error (stock ignores them too); a refused PING is.

@@ -9,6 +9,7 @@
 // it is tried again.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -21,9 +22,11 @@
 #include "common/signal.h"
 #include "common/world.h"
 #include "config/config.h"
+#include "proxy/replication/admission.h"
 #include "proxy/replication/downstream_link.h"
 #include "proxy/replication/history.h"
 #include "proxy/replication/node_connection.h"
+#include "proxy/replication/progress.h"
 #include "proxy/replication/psync.h"
 #include "proxy/replication/snapshot_source.h"
 #include "proxy/replication/spool.h"
@@ -54,8 +57,22 @@ struct UpstreamStatus {
   int64_t last_io_ms = -1;          ///< since the last byte; -1 without an established link
   int64_t link_down_since_ms = -1;  ///< since the link was lost; -1: up, or never was up
   bool was_up = false;
-  int64_t snapshot_received = 0;  ///< bytes of the payload being received
-  int64_t snapshot_total = 0;     ///< 0: unknown or none
+  Progress snapshot;  ///< of the payload being received
+};
+
+/// What there is for replicas that need a full sync.
+struct SnapshotStatus {
+  std::string state = "none";  ///< none, fetching, ready
+  std::string last_error;      ///< why the last attempt to fetch one failed; empty after a success
+  int64_t kept = 0;            ///< complete ones
+  int64_t disk_bytes = 0;      ///< of all, also those that are arriving or only still being sent
+  // Of the one that is arriving, else of the newest:
+  std::string source;  ///< empty: an earlier run left it, or there is none
+  ReplOffset offset;
+  int rdb_version = 0;
+  int64_t age_ms = 0;
+  int64_t served = 0;
+  Progress progress;
 };
 
 struct RelayCounters {
@@ -90,7 +107,7 @@ class Relay : private UpstreamLink::Owner,
   void unfollow();
   /// Drops the upstream connection; it is made again at once (CLIENT KILL TYPE master). False: there was none.
   bool disconnect_upstream();
-  /// Where snapshots are fetched, best first (replicas before the primary); the upstream is always the last resort.
+  /// Replicas that can give a snapshot; the least busy one is asked first, the upstream is always the last resort.
   void set_snapshot_sources(std::vector<Address> sources);
   /// What every connection of ours that asks for a stream says about us. Empty `ip`: the other side sees where we come
   /// from.
@@ -127,8 +144,14 @@ class Relay : private UpstreamLink::Owner,
   int64_t backlog_disk_lag() const { return stream_.disk().lag(); }
   /// Why the history does not get to disk; empty: it does, or shall not.
   const std::string& backlog_disk_trouble() const { return stream_.disk().trouble(); }
-  /// What snapshots there are.
+  /// The snapshots themselves.
   const Spool& spool() const { return spool_; }
+  SnapshotStatus snapshot() const;
+  /// Full syncs that failed, by reason.
+  const std::array<int64_t, kSyncFaults>& sync_failures() const { return admission_.counts(); }
+  /// Replicas that are being sent a snapshot, and those that wait for their turn.
+  int64_t transfers() const;
+  int64_t queued() const { return admission_.waiting(); }
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
   const RelayCounters& counters() const { return counters_; }
@@ -151,6 +174,7 @@ class Relay : private UpstreamLink::Owner,
   void downstream_acked(const DownstreamLink& link) override;
   void downstream_answered(const DownstreamLink& link, bool partial) override;
   void downstream_refused(const DownstreamLink& link) override;
+  void downstream_caught_up(const DownstreamLink& link) override;
   void downstream_ended(const DownstreamLink& link) override;
   // Stream::Listener
   void stream_command(const StreamScanner::Command& command) override;
@@ -165,11 +189,17 @@ class Relay : private UpstreamLink::Owner,
   bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const;
   bool snapshot_is_wanted() const;
   Task<void> check_snapshot(std::shared_ptr<Snapshot> snapshot);
-  int64_t transfers() const;
+  int newest_format(const DownstreamLink& link);
+  Task<void> look_at_replica(uint64_t link_id, Address address);
+  void sync_failed(const DownstreamLink& link, SyncFault fault, std::string words);
+  std::string waits_for(const DownstreamLink& link) const;
+  void report_arrivals() const;
+  Task<void> tell_when_it_is_known(std::shared_ptr<Snapshot> snapshot);
   Task<void> fetch_snapshots();
   Task<Result<void>> fetch_from_any();
+  Task<bool> fetch_from(Address source, Credentials credentials, std::string& reasons);
   Task<ReplOffset> offset_for_backups();
-  std::vector<Address> sources() const;
+  std::vector<Address> replica_sources() const;
   Task<void> tick();
   void reap();
 
@@ -196,8 +226,11 @@ class Relay : private UpstreamLink::Owner,
   ReplOffset wanted_offset_{-1};  // a snapshot from before it is not taken
   std::map<uint64_t, std::unique_ptr<DownstreamLink>> links_;
   uint64_t last_link_id_ = 0;
+  Admission admission_;
+  std::map<uint64_t, int> newest_formats_;  // of RDB, that a replica can load, by link
   std::unique_ptr<UpstreamLink> upstream_;
   Reaper reaper_;
+  TaskSet tell_;
   TaskSet fetch_;
   TaskSet tasks_;
 };

@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "proxy/replication/attach_plan.h"
-
 namespace sidestream::replication {
 namespace {
 
@@ -18,16 +16,6 @@ Task<Result<void>> fill(NodeConnection& server, PayloadHeader header, std::share
   co_return snapshot->complete();
 }
 
-Task<Result<void>> check_version(NodeConnection& server, std::string version) {
-  if (version.empty()) co_return Result<void>();
-  std::vector<std::string> info{"INFO", "server"};
-  auto reply = co_await server.demand(std::move(info));
-  CO_RETURN_IF_ERROR(reply);
-  const std::string its = server_version(reply.value().text);
-  if (its != version) co_return Error{Errc::refused, "it is of version " + its + ", the upstream of " + version};
-  co_return Result<void>();
-}
-
 /// Fails the snapshot when the fetch is cancelled: its readers must not wait for ever.
 struct CancelGuard {
   std::shared_ptr<Snapshot> snapshot;
@@ -37,16 +25,13 @@ struct CancelGuard {
 }  // namespace
 
 Task<Result<void>> fetch_snapshot(World& world, Spool& spool, SnapshotTaker& taker, Address source,
-                                  Credentials credentials, Announcement announcement, std::string version,
-                                  int64_t timeout_ms) {
+                                  Credentials credentials, Announcement announcement, int64_t timeout_ms) {
   const std::string source_name = source.text();
   auto opened = co_await NodeConnection::open(world, std::move(source), std::move(credentials), timeout_ms);
   CO_RETURN_IF_ERROR(opened);
   NodeConnection& server = *opened.value();
   auto introduced = co_await introduce(server, std::move(announcement));
   CO_RETURN_IF_ERROR(introduced);
-  auto suits = co_await check_version(server, std::move(version));
-  CO_RETURN_IF_ERROR(suits);
   auto knows = co_await set_option(server, "rdb-only", "1");
   CO_RETURN_IF_ERROR(knows);
   const int64_t asked_at_us = world.clock.now_us();

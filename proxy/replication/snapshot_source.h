@@ -20,11 +20,8 @@ class SnapshotTaker {
   virtual void snapshot_arriving(std::shared_ptr<Snapshot> snapshot) = 0;
 };
 
-/// Returns when the snapshot is complete. A source that is not of `version` (see server_version(); empty: any) is
-/// refused: its snapshot might be too new for a replica that the upstream's would suit. `timeout_ms` bounds each
-/// silence. References outlive the task.
+/// Returns when the snapshot is complete. `timeout_ms` bounds each silence. References outlive the task.
 Task<Result<void>> fetch_snapshot(World& world, Spool& spool, SnapshotTaker& taker, Address source,
-                                  Credentials credentials, Announcement announcement, std::string version,
-                                  int64_t timeout_ms);
+                                  Credentials credentials, Announcement announcement, int64_t timeout_ms);
 
 }  // namespace sidestream::replication
