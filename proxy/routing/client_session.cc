@@ -93,7 +93,9 @@ void ClientSession::process() {
     resumed_.notify_all();
   }
   while (pause_ == Pause::none && !closing_ && !handing_over_ && !input_.empty()) {
-    if (replies_.owed() >= limits::kRepliesPendingMax || replies_.owed_bytes() >= limits::kRepliesPendingBytes) {
+    awaits_moved_ = awaits_moved_ && replies_.owed() > 0;
+    if (awaits_moved_ || replies_.owed() >= limits::kRepliesPendingMax ||
+        replies_.owed_bytes() >= limits::kRepliesPendingBytes) {
       pause(Pause::drained);
       break;
     }

@@ -54,6 +54,9 @@ class ClientSession {
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
+  /// A request of it waits for a primary outside of its input: what comes behind waits until all is answered.
+  void await_moved() { awaits_moved_ = true; }
+  bool awaits_moved() const { return awaits_moved_; }
   /// Another server will answer: a cursor in the reply is the primary's. True: a script, which is run again here.
   bool moved_to_primary(uint64_t sequence) { return replies_.unmark_cursor(sequence), script_ != nullptr; }
   void feed(const ServerConnection& from, std::string_view frame);
@@ -210,6 +213,7 @@ class ClientSession {
   bool input_ended_ = false;
   bool closing_ = false;       // no more requests; closed when nothing is owed
   bool handing_over_ = false;  // becomes a replica
+  bool awaits_moved_ = false;
   int64_t hold_until_us_ = 0;  // 0: no request is held
   size_t held_bytes_ = 0;
 

@@ -201,12 +201,13 @@ void Core::move(const Moved& moved) {
   const bool is_script = session->moved_to_primary(moved.to.sequence);
   if (moved.is_private && is_script) return reply(moved.to, {});
   if (!moved.write) ++counters.retried_reads;
-  if (ask_again(moved, moved.request)) return;
+  if (!session->awaits_moved() && ask_again(moved, moved.request)) return;
   if (held_bytes + moved.request.size() > static_cast<size_t>(config.hold.max_bytes)) {
     return reply(moved.to, kNobodyAnswered);
   }
   held_bytes += moved.request.size();
   held_.push_back({moved, std::string(moved.request), world.clock.now_ms() + config.hold.timeout_ms});
+  session->await_moved();
 }
 
 bool Core::ask_again(const Moved& moved, std::string_view request) {
@@ -224,17 +225,21 @@ bool Core::ask_again(const Moved& moved, std::string_view request) {
 
 void Core::ask_held() {
   const int64_t now_ms = world.clock.now_ms();
+  std::vector<uint64_t> waiting;  // what a client sent behind a request that waits on waits too
   for (size_t left = held_.size(); left > 0; --left) {
     Held held = std::move(held_.front());
     held_.pop_front();
     held_bytes -= held.request.size();
-    const bool gone = sessions.find(held.moved.to.place, held.moved.to.session_id) == nullptr;
-    if (gone || ask_again(held.moved, held.request)) continue;
+    const uint64_t id = held.moved.to.session_id;
+    if (sessions.find(held.moved.to.place, id) == nullptr) continue;
+    const bool behind = std::find(waiting.begin(), waiting.end(), id) != waiting.end();
+    if (!behind && ask_again(held.moved, held.request)) continue;
     if (now_ms >= held.until_ms) {
       reply(held.moved.to, kNobodyAnswered);
       continue;
     }
     held_bytes += held.request.size();
+    waiting.push_back(id);
     held_.push_back(std::move(held));
   }
 }

@@ -41,7 +41,7 @@ enum class Turn : uint8_t { now, later, never, whole };
 class ReplySink {
  public:
   virtual void reply(const ReplyTo& to, std::string_view frame) = 0;
-  /// The server did not answer this read, or not freshly enough; or the write was never sent.
+  /// The server did not answer this read, or not freshly enough; or the write was not executed.
   virtual void move(const Moved& moved) = 0;
   /// The request was sent and no answer will come. `again`: it is a read that was moved once already.
   virtual void lost(const ReplyTo& to, bool again) = 0;
@@ -77,6 +77,8 @@ class ConnectionOwner {
   virtual void connection_down(ServerConnection& connection, const Error& error) = 0;
   /// It takes requests again after it was full().
   virtual void connection_relieved() = 0;
+  /// It refuses writes: the server became a replica. The connection answers what was sent, nothing new must come.
+  virtual void connection_demoted(ServerConnection& connection) = 0;
   /// A large reply stands in the way on this shared connection: it answers what was sent, others take what comes.
   virtual void connection_occupied(ServerConnection& connection) = 0;
   /// Checks a ROLE reply against what this server should be and remembers its offset; nothing: it is not that server.

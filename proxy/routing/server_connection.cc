@@ -16,9 +16,9 @@ constexpr size_t kInputKeptBytes = 256 * 1024;
 constexpr size_t kRequestsKeptBytes = 256 * 1024;
 constexpr size_t kEntriesFirst = 16;
 
-/// What a replica says when it cannot serve reads just now; the primary can.
 constexpr std::string_view kReadOnlyReplica = "-READONLY You can't write against a read only replica.";
 
+/// What a replica says when it cannot serve reads just now; the primary can.
 bool cannot_serve(std::string_view frame) {
   for (const std::string_view error : {"-LOADING", "-MASTERDOWN", "-BUSY ", "-NOAUTH"}) {
     if (frame.starts_with(error)) return true;
@@ -314,7 +314,7 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
   }
   if (entries_count_ == 0) return Error{Errc::protocol, "a reply that nobody asked for"};
   Entry entry = pop();
-  const size_t request_at = answered_;
+  const std::string_view request = std::string_view(requests_).substr(answered_, entry.request_bytes);
   answered_ += entry.request_bytes;
   Result<void> done;
   switch (entry.kind) {
@@ -324,13 +324,17 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       done = on_role(std::move(entry), frame);
       break;
     case Kind::read:
-      on_read(entry, std::string_view(requests_).substr(request_at, entry.request_bytes), frame);
+      on_read(entry, request, frame);
       break;
     case Kind::again:
-      sink_.reply(entry.to, frame);
+      if (!demoted_) {
+        sink_.reply(entry.to, frame);
+      } else {
+        move(entry, request, false);
+      }
       break;
     case Kind::write:
-      on_write(entry, std::string_view(requests_).substr(request_at, entry.request_bytes), frame);
+      on_write(entry, request, frame);
       break;
   }
   drop_answered_requests();
@@ -338,23 +342,27 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
   return done;
 }
 
-/// It is no primary any more: no new requests; those that were sent are still answered, with refusals.
-void ServerConnection::step_down() {
-  if (retiring_) return;
-  plan_.is_private ? retire() : owner_.connection_occupied(*this);
+void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {
+  const bool fresh = !demoted_ && (entry.need.value < 0 || proven_ >= entry.need);
+  if (fresh && (plan_.is_primary || !cannot_serve(frame))) return sink_.reply(entry.to, frame);
+  move(entry, request, false);
 }
 
 void ServerConnection::on_write(const Entry& entry, std::string_view request, std::string_view frame) {
+  // What a private connection carries may depend on what went before, and a script may have caught such an error.
   const bool refused = plan_.is_primary && !plan_.is_private && frame.starts_with(kReadOnlyReplica);
   if (!refused) return sink_.reply(entry.to, frame);
-  step_down();  // it was not executed there, so it may be sent once more
-  sink_.move({entry.to, request, plan_.protocol, plan_.db, true});
+  step_down();
+  move(entry, request, true);
 }
 
-void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {
-  const bool fresh = entry.need.value < 0 || proven_ >= entry.need;
-  if (fresh && (plan_.is_primary || !cannot_serve(frame))) return sink_.reply(entry.to, frame);
-  sink_.move({entry.to, request, plan_.protocol, plan_.db, false, plan_.is_private});
+/// The server became a replica. What was sent is still answered: the writes among it with a refusal.
+void ServerConnection::step_down() {
+  if (!std::exchange(demoted_, true)) owner_.connection_demoted(*this);
+}
+
+void ServerConnection::move(const Entry& entry, std::string_view request, bool write) {
+  sink_.move({entry.to, request, plan_.protocol, plan_.db, write, plan_.is_private});
 }
 
 Result<void> ServerConnection::on_role(Entry entry, std::string_view frame) {
@@ -418,7 +426,7 @@ void ServerConnection::give_back(Entry entry, std::string_view request, bool sen
       if (entry.fence_id != 0) sink_.fence(entry.fence_id, ReplOffset{-1});
       break;
     case Kind::read:
-      sink_.move({entry.to, request, plan_.protocol, plan_.db, false, plan_.is_private});
+      move(entry, request, false);
       break;
     case Kind::again:
       sink_.lost(entry.to, true);
@@ -428,7 +436,7 @@ void ServerConnection::give_back(Entry entry, std::string_view request, bool sen
       if (sent || plan_.is_private) {
         sink_.lost(entry.to, false);
       } else {
-        sink_.move({entry.to, request, plan_.protocol, plan_.db, true});
+        move(entry, request, true);
       }
       break;
   }

@@ -6,7 +6,9 @@
 //   - A batch of fresh reads begins with ROLE: its offset is a lower bound for the reads behind it.
 //   - A batch of marked writes ends with ROLE: its offset is at or past all of them.
 // Failure modes: any error ends the connection, once. What it still owed goes back to the sink: reads and unsent writes
-// to be asked elsewhere, sent writes as lost. The request bytes are kept until then. The owner destroys it later.
+// to be asked elsewhere, sent writes as lost. The request bytes are kept until then. The owner destroys it later. A
+// primary that became a replica refuses writes, so they were not executed: they go back as if they had not been sent,
+// and so do the reads behind them, which may ask for what they wrote.
 #pragma once
 
 #include <memory>
@@ -146,9 +148,10 @@ class ServerConnection {
   Result<void> on_bytes();
   Result<void> on_frame(std::string_view frame);
   Result<void> on_role(Entry entry, std::string_view frame);
+  void on_read(const Entry& entry, std::string_view request, std::string_view frame);
   void on_write(const Entry& entry, std::string_view request, std::string_view frame);
   void step_down();
-  void on_read(const Entry& entry, std::string_view request, std::string_view frame);
+  void move(const Entry& entry, std::string_view request, bool write);
   void give_back_everything();
   void give_back(Entry entry, std::string_view request, bool sent);
   void drop_answered_requests();
@@ -168,6 +171,7 @@ class ServerConnection {
   State state_ = State::opening;
   bool opened_ = false;
   bool retiring_ = false;
+  bool demoted_ = false;  // the server has refused a write: it is a replica now
   bool feed_ = false;
   bool was_full_ = false;
   bool reads_proven_this_turn_ = false;  // a ROLE stands in front of this turn's reads

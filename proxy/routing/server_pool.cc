@@ -120,17 +120,30 @@ void ServerPool::connection_down(ServerConnection& connection, const Error& erro
   ReadyQueue::current().post(reap_node_);
   const ReplyTo borrower = std::exchange(connection.borrower, {});
   if (borrower.session_id != 0) owner_.borrowed_lost(connection, borrower);
-  if (connection.closed_by_us()) return;
-  if (last_error_ != error.detail) log_verbose(plan_.address.text(), "connection lost: {}", error.detail);
-  last_error_ = error.detail;
+  if (!connection.closed_by_us()) lost(error.detail, !connection.opened());
+}
+
+/// The server cannot be used just now.
+void ServerPool::lost(const std::string& why, bool refused) {
+  if (last_error_ != why) log_verbose(plan_.address.text(), "connection lost: {}", why);
+  last_error_ = why;
   const int64_t now_ms = world_.clock.now_ms();
   if (now_ms >= next_attempt_ms_) {  // many connections break together: that is one failure
-    const bool refused = !connection.opened();
     backoff_ms_ =
         refused ? std::clamp(backoff_ms_ * 2, limits::kBackoffMinMs, limits::kBackoffMaxMs) : limits::kBackoffMinMs;
     next_attempt_ms_ = now_ms + backoff_ms_;
   }
   owner_.servers_changed();
+}
+
+/// Who finds out by a refused write knows before the nodes are asked again. Others who borrowed one find out
+/// themselves.
+void ServerPool::connection_demoted(ServerConnection& connection) {
+  connection.retire();
+  lost("it is no longer a primary", true);
+  for (const auto& list : {std::exchange(shared_, {}), std::exchange(idle_, {})}) {
+    for (ServerConnection* other : list) other->retire();
+  }
 }
 
 void ServerPool::reap() {

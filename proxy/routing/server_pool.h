@@ -61,11 +61,13 @@ class ServerPool final : public ConnectionOwner {
   void connection_down(ServerConnection& connection, const Error& error) override;
   void connection_relieved() override { owner_.servers_changed(); }
   void connection_occupied(ServerConnection& connection) override;
+  void connection_demoted(ServerConnection& connection) override;
   std::optional<ReplOffset> role_offset(std::string_view frame) override { return role_check_(frame); }
 
   ServerConnection* find_shared(int protocol, int db) const;
   bool may_open() const;
   void open(int protocol, int db, bool is_private);
+  void lost(const std::string& why, bool refused);
   void ensure_spare(int protocol);
   void reap();
 

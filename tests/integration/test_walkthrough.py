@@ -63,6 +63,8 @@ def attached(primary, names, faces, nodes):
     for name in names:
         faces[name].wait_link(20)
         in_place(nodes[name], primary)
+        # An instance says 0 while its node could not be promoted.
+        wait_for(lambda face=faces[name]: face.info()["slave_priority"] == "100", 20, "a node to be promoted")
     wait_for(check, 20, f"replicas {names} online at {primary.name}")
 
 
