@@ -1,6 +1,6 @@
 """The chart as Kubernetes would get it: rendered by Helm's engine (render.go), checked against Kubernetes' own models.
 
-Happy path: `render(values)` gives the manifests and the notes; values that the schema refuses raise Refused as Helm would.
+Happy path: `render(values)` gives the manifests and the notes; what the schema refuses raises Refused, as in Helm.
 Failure modes: without Go and its Debian packages, or without npm, the test that needs them is skipped and says so.
 """
 

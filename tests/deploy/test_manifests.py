@@ -44,15 +44,16 @@ def test_sidecar_for_the_official_valkey_chart():
     """In a pod as that chart makes it: strict schema, house rules, and every file of the ConfigMap is mounted."""
     [values], [config_map] = manifests_of(FOREIGN / "values.yaml"), manifests_of(FOREIGN / "configmap.yaml")
     [sidecar] = values["extraInitContainers"]
+    own = {key: value for key, value in sidecar["securityContext"].items() if not key.startswith("runAs")}
     pod = {
         "automountServiceAccountToken": False, "enableServiceLinks": False,
         "terminationGracePeriodSeconds": values["replica"]["terminationGracePeriodSeconds"],
         "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
-        "initContainers": [{**sidecar, "securityContext": {key: value for key, value in sidecar["securityContext"].items()
-                                                           if key not in ("runAsNonRoot", "runAsUser")}}],
+        "initContainers": [{**sidecar, "securityContext": own}],
         "containers": [],
         "volumes": [*values["extraVolumes"], {"name": "valkey-data", "emptyDir": {}}]}
-    manifests = [config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "valkey-0", "labels": {}}, "spec": pod}]
+    metadata = {"name": "valkey-0", "labels": {}}
+    manifests = [config_map, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod}]
     assert strict_findings(manifests) == []
     assert violations(manifests) == []
     pods = 1 + values["replica"]["replicas"]
@@ -71,8 +72,8 @@ def test_the_product_accepts_that_configuration(tmp_path, key):
 
 
 def test_sidecar_beside_a_server_as_that_chart_configures_it(lab):
-    """The chart's own lines say replicaof <pod 0>:6379 and announce that port; ours behind them move the server. Here the
-    servers of pod 0 and pod 1, with the ports that the test has."""
+    """The chart's own lines say replicaof <pod 0>:6379 and announce that port; ours behind them move the server. Here
+    the servers of pod 0 and pod 1, with the ports that the test has."""
     [values] = manifests_of(FOREIGN / "values.yaml")
     ours = {line.split()[0]: line.split()[1] for line in values["valkeyConfig"].splitlines()}
     assert (ours.pop("port"), ours.pop("bind"), ours.pop("replica-announce-ip")) == ("6380", "127.0.0.1", '""')
