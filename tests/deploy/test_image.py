@@ -80,13 +80,13 @@ def test_build(tmp_path):
     buildah("commit", container, "docker.io/library/debian:bookworm")
     buildah("bud", "--isolation", "chroot", "--pull-never", "-f", DOCKERFILE, "-t", "localhost/sidestream:test", ".")
     target = f"oci:{tmp_path}/oci:test"
-    subprocess.run(["skopeo", "copy", "--quiet",
-                    f"containers-storage:[vfs@{tmp_path}/root+{tmp_path}/run]localhost/sidestream:test", target], check=True)
+    source = f"containers-storage:[vfs@{tmp_path}/root+{tmp_path}/run]localhost/sidestream:test"
+    subprocess.run(["skopeo", "copy", "--quiet", source, target], check=True)
     told = json.loads(subprocess.run(["skopeo", "inspect", "--config", target], check=True, capture_output=True).stdout)
     assert told["config"]["User"] == "65532:65532"
     assert sum(path.stat().st_size for path in (tmp_path / "oci").rglob("*")) < 15 << 20
     mounted = buildah("mount", buildah("from", "--pull-never", "localhost/sidestream:test"))
-    done = subprocess.run(["bwrap", "--ro-bind", mounted, "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all", "--uid",
-                           "65532", "--gid", "65532", "--cap-drop", "ALL", "--", "/usr/bin/sidestream", "--version"],
-                          capture_output=True, text=True)
+    done = subprocess.run(["bwrap", "--ro-bind", mounted, "/", "--proc", "/proc", "--dev", "/dev", "--unshare-all",
+                           "--uid", "65532", "--gid", "65532", "--cap-drop", "ALL", "--",
+                           "/usr/bin/sidestream", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("sidestream "), done.stderr

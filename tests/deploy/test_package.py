@@ -23,7 +23,7 @@ redis-server --port 6380 --save '' --daemonize yes
 """
 
 LIFE = START + """
-dpkg -i /package-1.deb
+dpkg -i /sidestream_*-1_*.deb
 test "$(stat -c '%a %U %G' /etc/sidestream/sidestream.yaml)" = '640 root sidestream'
 test "$(stat -c '%a %U' /var/lib/sidestream)" = '750 sidestream'
 systemctl is-enabled sidestream && exit 1
@@ -35,7 +35,7 @@ stop
 echo '# mine' >>/etc/sidestream/sidestream.yaml
 systemctl enable sidestream
 
-dpkg -i /package-2.deb
+dpkg -i /sidestream_*-2_*.deb
 dpkg-query -W -f '${Version}\n' sidestream | grep -- '-2$'
 grep -q '# mine' /etc/sidestream/sidestream.yaml
 systemctl is-enabled sidestream
@@ -52,7 +52,7 @@ for gone in /etc/sidestream /var/lib/sidestream /var/log/sidestream /lib/systemd
     /etc/systemd/system/multi-user.target.wants/sidestream.service /usr/share/man/man1/sidestream.1.gz; do
   test ! -e "$gone"
 done
-dpkg -i /package-2.deb
+dpkg -i /sidestream_*-2_*.deb
 start
 """
 
@@ -64,11 +64,8 @@ def depends(package):
 
 @pytest.fixture(scope="module")
 def system(packages, tmp_path_factory):
-    chroot = Chroot(base([*depends(packages[0]), "redis-server", "redis-tools"]), tmp_path_factory.mktemp("system"))
-    for number, package in enumerate(packages, 1):
-        (chroot.root / f"package-{number}.deb").write_bytes(package.read_bytes())
-    yield chroot
-    chroot.remove()
+    system = base([*depends(packages[0]), "redis-server", "redis-tools"])
+    return Chroot(system, tmp_path_factory.mktemp("system"), packages)
 
 
 def test_life_of_the_package(system):

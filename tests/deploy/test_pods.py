@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from charts import render
-from chroots import Chroot, base
+from chroots import base
 from conftest import ROOT, build_directory
+from test_package import depends
 
 VALUES = {
     "image": {"repository": "sidestream"},
@@ -31,12 +32,9 @@ def image_root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server_root(tmp_path_factory, packages):
+def server_root(packages):
     """Stands for the image of Redis: a system that has it."""
-    from test_package import depends
-    chroot = Chroot(base([*depends(packages[0]), "redis-server", "redis-tools"]), tmp_path_factory.mktemp("server"))
-    yield chroot.root
-    chroot.remove()
+    return base([*depends(packages[0]), "redis-server", "redis-tools"])
 
 
 def require(*tools):
