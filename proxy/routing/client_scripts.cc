@@ -116,7 +116,8 @@ void ClientSession::learn_script(const Entry& entry) {
 std::string_view ClientSession::script_reply(std::string_view frame) {
   ScriptRun& run = *script_;
   if (run.blocks) {
-    run.again = frame.starts_with(kDemoted);
+    const bool at_node = lease_ != nullptr && !lease_->plan().is_instance;
+    run.again = frame.starts_with(kDemoted) || (at_node && frame == kReadOnlyFrame);
     return run.again ? std::string_view{} : frame;
   }
   const bool refused = frame.starts_with("-READONLY") || frame.starts_with(kWriter);

@@ -349,8 +349,10 @@ void ServerConnection::on_read(const Entry& entry, std::string_view request, std
 }
 
 void ServerConnection::on_write(const Entry& entry, std::string_view request, std::string_view frame) {
-  // What a private connection carries may depend on what went before, and a script may have caught such an error.
-  const bool refused = plan_.is_primary && !plan_.is_private && frame.starts_with(kReadOnlyReplica);
+  // Another instance passes writes on; if it refuses one, that is its answer.
+  // On a private connection a script may have said so, and what went before it may matter.
+  const bool refused =
+      plan_.is_primary && !plan_.is_instance && !plan_.is_private && frame.starts_with(kReadOnlyReplica);
   if (!refused) return sink_.reply(entry.to, frame);
   step_down();
   move(entry, request, true);

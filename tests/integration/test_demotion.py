@@ -13,7 +13,7 @@ WRITERS = 8
 
 
 class Writer(threading.Thread):
-    """Pipelines of INCR, RPUSH and the reads behind them, which must show what was just written."""
+    """Pipelines of INCR and RPUSH, the reads behind them, which must show what was just written, and BLPOP."""
 
     def __init__(self, instance, number):
         super().__init__(daemon=True)
@@ -28,13 +28,14 @@ class Writer(threading.Thread):
 
     def burst(self, client):
         token = f"{self.number}.{len(self.pushed)}"
-        names = (f"c:{self.number}", f"l:{self.number}")
+        names = (f"c:{self.number}", f"l:{self.number}", f"q:{self.number}")
         replies = client.pipeline([("INCR", names[0]), ("RPUSH", names[1], token), ("GET", names[0]),
-                                   ("LINDEX", names[1], -1)])
+                                   ("LINDEX", names[1], -1), ("RPUSH", names[2], token), ("BLPOP", names[2], 0)])
         errors = [reply for reply in replies if isinstance(reply, ReplyError)]
         self.counted += 1
         self.pushed.append(token)
-        if errors or replies != [self.counted, len(self.pushed), b"%d" % self.counted, token.encode()]:
+        if errors or replies != [self.counted, len(self.pushed), b"%d" % self.counted, token.encode(), 1,
+                                 [names[2].encode(), token.encode()]]:
             self.wrong.append((token, replies))
             self.stopping = True
 
