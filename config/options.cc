@@ -269,8 +269,11 @@ constexpr Option kOptions[] = {
     {.name = "wipe-guard",
      .at = AT(wipe_guard),
      .type = one_of("hold|pass"),
-     .help = "An upstream that comes back empty or far smaller under a new history: quarantine it, or follow it. The "
-             "quarantine is not built yet: in this version it is followed, as by a stock replica."},
+     .help = "An upstream that comes back under a new history, empty or with less than a tenth of the keys. hold: keep "
+             "our data, serve reads, hold writes, until it recovers or SIDESTREAM ACCEPT, REJECT or REVIVE says what "
+             "to do. pass: follow it, as a stock replica does.",
+     .reload = Reload::live,
+     .redis_name = "wipe-guard"},
 
     {.name = "routing.reads",
      .at = AT(routing.reads),

@@ -91,6 +91,8 @@ class Group {
   /// Between instances: become a primary where the history `replid` ends, at `at`. The upstream that asks holds all
   /// writes; when this returns an Error it goes on as the primary.
   virtual Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) = 0;
+  /// Gives an upstream that is held (see wipe_guard.h) what we hold. What was done, in words; Errc::refused.
+  virtual Task<Result<std::string>> revive() = 0;
   /// INFO of the lead node: fetched now if it answers quickly, else its last words; empty if it was never heard.
   virtual Task<std::string> lead_info(bool everything) = 0;
   /// One command to the lead node, or to every node (the first error wins).

@@ -47,6 +47,12 @@ constexpr std::string_view kHelp[] = {
     "    What stands for the last write of this connection (of everybody, if it wrote nothing).",
     "READAFTER <token> [<ms>]",
     "    No later read of this connection is older than the token. Waits so long for its write to arrive here.",
+    "ACCEPT",
+    "    Follow the upstream that is held because its new history is empty or far smaller. What is held here is lost.",
+    "REJECT",
+    "    Never follow that history, and wait for the former one.",
+    "REVIVE",
+    "    Give back what is held here: a replica of ours takes over, or the upstream is filled and promoted again.",
     "DRAIN",
     "    Stop accepting clients, finish what is in flight, and exit.",
     "HELP",
@@ -341,6 +347,20 @@ Task<routing::Answer> LocalCommands::read_after(std::vector<std::string> args) {
   co_return answer;
 }
 
+/// ACCEPT and REJECT; nothing: it is another word.
+std::optional<std::string> LocalCommands::decide(std::string_view word) {
+  if (word != "accept" && word != "reject") return std::nullopt;
+  replication::WipeGuard& guard = group_.relay().guard();
+  const bool done = word == "accept" ? guard.accept() : guard.reject();
+  if (!done) return error("ERR no upstream is held: there is nothing to decide");
+  return simple("OK");
+}
+
+Task<routing::Answer> LocalCommands::revive() {
+  auto revived = co_await group_.revive();
+  co_return revived.ok() ? simple("OK " + revived.value()) : error("ERR " + revived.error().detail);
+}
+
 Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
   if (sub == "status" || sub == "nodes") co_await group_.plane().look_around();
@@ -364,6 +384,10 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     co_return co_await read_after(std::move(args));
   } else if (sub == "takeover" && args.size() == 4 && caller.face == routing::Face::node) {
     co_return co_await take_over(std::move(args));
+  } else if (sub == "revive" && args.size() == 2) {
+    co_return co_await revive();
+  } else if (auto decided = args.size() == 2 ? decide(sub) : std::nullopt) {
+    co_return std::move(*decided);
   } else if (sub == "drain" && args.size() == 2) {
     group_.drain();
     resp::append_simple(out, "OK");

@@ -35,6 +35,8 @@ class LocalCommands {
   Task<routing::Answer> config(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> token(routing::Caller caller);
   Task<routing::Answer> read_after(std::vector<std::string> args);
+  std::optional<std::string> decide(std::string_view word);
+  Task<routing::Answer> revive();
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);

@@ -36,6 +36,9 @@ void add_replication(Scrape& scrape, Group& group) {
   const auto upstream = relay.upstream();
   scrape.gauge("upstream_link_up", "1 while the stream of the upstream arrives.",
                upstream.state == "connected" ? 1 : 0);
+  scrape.gauge("upstream_held", "1 while the wipe guard keeps the upstream's new history away.",
+               relay.guard().quarantine() ? 1 : 0);
+  scrape.counter("upstream_held_total", "How often it had to.", relay.guard().times_held());
   scrape.gauge("primary_offset_bytes", "Last byte of the history that was received.",
                static_cast<double>(relay.offset().value));
   scrape.gauge("backlog_size_bytes", "Configured history in memory.",

@@ -21,7 +21,7 @@ void fill_upstream(Group& group, ReplicationFacts& facts) {
   const auto upstream = group.relay().upstream();
   facts.master_host = master ? master_name(*master) : "";
   facts.master_port = master ? master->port : 0;
-  facts.link_state = upstream.state;
+  facts.link_state = upstream.state == "held" ? "connect" : upstream.state;
   facts.last_io_s = seconds(upstream.last_io_ms);
   facts.sync_in_progress = upstream.state == "sync";
   facts.sync_total_bytes = upstream.snapshot.total;
@@ -83,6 +83,11 @@ json node_json(const NodeFacts& node) {
           {"writes", node.writes}};
 }
 
+std::string relay_held_reason(Group& group) {
+  const auto& quarantine = group.relay().guard().quarantine();
+  return quarantine ? quarantine->reason : "";
+}
+
 json upstream_json(Group& group) {
   const auto upstream = group.relay().upstream();
   return {{"address", upstream.address.empty() ? "" : upstream.address.text()},
@@ -90,6 +95,9 @@ json upstream_json(Group& group) {
           {"offset", group.relay().offset().value},
           {"last_io_ms", upstream.last_io_ms},
           {"last_error", upstream.last_error},
+          {"held", relay_held_reason(group)},
+          {"rejected", group.relay().guard().rejected()},
+          {"times_held", group.relay().guard().times_held()},
           {"snapshot",
            {{"received", upstream.snapshot.done},
             {"total", upstream.snapshot.total},
@@ -250,6 +258,7 @@ std::string sidestream_section(Group& group) {
                  group.is_primary() ? "primary" : "replica");
   fmt::format_to(to, "sidestream_upstream:{}\r\nsidestream_upstream_state:{}\r\n",
                  upstream.address.empty() ? "" : upstream.address.text(), upstream.state);
+  fmt::format_to(to, "sidestream_upstream_held:{}\r\n", relay.guard().quarantine() ? 1 : 0);
   fmt::format_to(to, "sidestream_trouble:{}\r\n", group.trouble());
   fmt::format_to(to, "reads_replica:{}\r\nreads_primary:{}\r\nwrites:{}\r\nheld_writes:{}\r\n", plane.reads_replica,
                  plane.reads_primary, plane.writes, plane.held_writes);

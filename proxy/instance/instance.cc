@@ -17,6 +17,7 @@ constexpr int64_t kPingGraceMs = 3000;    // a node silent for longer makes our 
 constexpr std::string_view kMustNotServe =
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 constexpr int64_t kDrainMs = 5000;
+constexpr int64_t kKeepDatasetMs = 500;
 
 std::string error_reply(std::string_view text) {
   std::string out;
@@ -79,6 +80,7 @@ Result<void> Instance::bind() {
 Task<Result<void>> Instance::start() {
   auto relay = co_await relay_->start();
   CO_RETURN_IF_ERROR(relay);
+  co_await recall_dataset();
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
   steering_->start(node_port(), master);
@@ -89,6 +91,32 @@ Task<Result<void>> Instance::start() {
   }
   for (size_t i = 0; i < listeners_.size(); ++i) accepting_.add(accept_loop(*listeners_[i], faces_[i]));
   co_return Result<void>();
+}
+
+Task<void> Instance::recall_dataset() {
+  auto kept = co_await read_dataset(world_, config_.dir);
+  if (kept) {
+    kept_ = *kept;
+    relay_->guard().restore(kept_.ours, kept_.held, kept_.rejected);
+  }
+  tasks_.add(keep_dataset());
+}
+
+/// So that the wipe guard of the next run knows what there is to lose.
+Task<void> Instance::keep_dataset() {
+  for (bool told = false;;) {
+    co_await world_.clock.sleep(kKeepDatasetMs);
+    const replication::WipeGuard& guard = relay_->guard();
+    const KeptDataset now{guard.ours(), guard.suspects(), guard.rejected()};
+    if (now.ours.replid.empty() || !is_news(kept_, now)) continue;
+    auto written = co_await write_dataset(world_, config_.dir, now);
+    if (written.ok()) {
+      kept_ = now;
+    } else if (!told) {
+      log_warning("instance", "how much is held here is not kept for a restart: {}", written.error().detail);
+    }
+    told = !written.ok();
+  }
 }
 
 Result<void> Instance::listen_on(const Address& address, routing::Face face) {

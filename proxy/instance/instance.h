@@ -19,6 +19,7 @@
 #include "proxy/admin/group.h"
 #include "proxy/admin/http.h"
 #include "proxy/admin/local_commands.h"
+#include "proxy/instance/dataset_file.h"
 #include "proxy/instance/failover.h"
 #include "proxy/instance/state_file.h"
 #include "proxy/instance/steering.h"
@@ -89,6 +90,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> abort_failover() override { return failover_->abort(); }
   admin::SwitchFacts switch_facts() const override;
   Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) override;
+  Task<Result<std::string>> revive() override { return steering_->revive(); }
   Task<std::string> lead_info(bool everything) override;
   Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) override;
   Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;
@@ -107,6 +109,8 @@ class Instance final : private replication::RelayObserver,
   Result<void> listen_on(const Address& address, routing::Face face);
   Task<void> accept_loop(Listener& listener, routing::Face face);
   Task<void> ask_for_acks();
+  Task<void> recall_dataset();
+  Task<void> keep_dataset();
   Task<void> drain_clients();
   std::string replconf(uint64_t session_id, std::span<const std::string_view> args);
 
@@ -126,6 +130,7 @@ class Instance final : private replication::RelayObserver,
   std::unique_ptr<admin::LocalCommands> commands_;
   std::unique_ptr<admin::HttpServer> http_;
   replication::ReplId history_seen_;
+  KeptDataset kept_;  // as it is on the disk
   bool draining_ = false;
   std::function<void()> drained_;
   TaskSet accepting_;

@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "proxy/replication/attach_plan.h"
 #include "proxy/resp/writer.h"
 
 namespace sidestream::instance {
@@ -174,7 +175,8 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
     view_.restarted = false;
     linked_ms_ = heard_ms_;
   }
-  view_.empty = !view_.loading && info.find("\r\ndb") == std::string::npos;
+  view_.keys = replication::count_keys(info).value_or(view_.keys);
+  view_.empty = !view_.loading && view_.keys == 0;
   view_.replid = replication::ReplId::parse(field("master_replid")).value_or(replication::ReplId());
   view_.replid2 = replication::ReplId::parse(field("master_replid2")).value_or(replication::ReplId());
   view_.second_offset = number(field("second_repl_offset"), -1);
@@ -230,6 +232,29 @@ Task<Result<void>> Node::demote(replication::NodeConnection& connection, bool fr
       if (each.is_error()) co_return Error{Errc::refused, view_.name + ": " + each.text};
     }
   }
+  look_again();
+  co_return Result<void>();
+}
+
+Task<Result<void>> Node::command_to_follow() {
+  if (!config_.requirepass.empty()) {
+    std::vector<std::string> login = split("CONFIG SET masterauth", ' ');
+    login.push_back(config_.requirepass);
+    auto password = co_await ask(std::move(login));
+    CO_RETURN_IF_ERROR(password);
+  }
+  std::vector<std::string> follow = follow_words();
+  auto reply = co_await ask(std::move(follow));
+  CO_RETURN_IF_ERROR(reply);
+  if (reply.value().is_error()) co_return Error{Errc::refused, reply.value().text};
+  look_again();
+  co_return Result<void>();
+}
+
+Task<Result<void>> Node::command_to_lead() {
+  auto reply = co_await ask(split("REPLICAOF NO ONE", ' '));
+  CO_RETURN_IF_ERROR(reply);
+  if (reply.value().is_error()) co_return Error{Errc::refused, reply.value().text};
   look_again();
   co_return Result<void>();
 }

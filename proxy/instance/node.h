@@ -60,6 +60,11 @@ class Node {
   void set_duty(Duty duty);
   Duty duty() const { return duty_; }
   void set_consented(bool consented) { view_.consented = consented; }
+  /// The process that runs now is known to have our history.
+  void set_trusted() { view_.restarted = false; }
+  /// Makes the server follow us, or nobody. On the second connection. Errc::refused with its words.
+  Task<Result<void>> command_to_follow();
+  Task<Result<void>> command_to_lead();
 
   /// A question on the second connection, in turn with others. Bounded by limits of its own; Errc::timed_out.
   Task<Result<resp::Value>> ask(std::vector<std::string> args);

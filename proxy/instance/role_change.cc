@@ -22,7 +22,7 @@ constexpr int64_t kStepMs = 5;
 
 }  // namespace
 
-void Steering::become_replica(const Address& master) {
+void Steering::become_replica(const Address& master, bool by_order) {
   // By this order the operator also gave up the data of the nodes that were ours, should the histories differ.
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const bool ours = relay_.has_history() && (primary_ == i || is_of_history(nodes_[i]->view(), relay_.history()));
@@ -31,6 +31,7 @@ void Steering::become_replica(const Address& master) {
   master_ = master;
   primary_.reset();
   leave_upstream();
+  relay_.guard().follows(master, by_order);
   NodeConfig identity;
   identity.address = master;
   upstream_ = std::make_unique<Node>(world_, config_, identity, true, *this);
@@ -50,7 +51,7 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
   if (master) {
     log_notice("instance", "REPLICAOF {}: following it from now on", master->text());
     Node* former = primary_ ? nodes_[*primary_].get() : nullptr;
-    become_replica(*master);
+    become_replica(*master, true);
     if (former != nullptr) former->set_duty(Duty::unknown);  // until the next plan
     if (former != nullptr) co_await demoted(*former);
     co_return Result<void>();

@@ -32,7 +32,8 @@ void Steering::start(int port, std::optional<Address> master) {
   for (const NodeConfig& identity : config_.nodes) {
     nodes_.push_back(std::make_unique<Node>(world_, config_, identity, false, *this));
   }
-  if (master) become_replica(*master);
+  feed_guard();
+  if (master) become_replica(*master, false);
   for (auto& node : nodes_) node->start();
   tasks_.add(tick());
 }
@@ -61,7 +62,9 @@ void Steering::replan() {
     feed_plane();
     return;
   }
+  feed_guard();
   Situation situation;
+  situation.held = relay_.guard().quarantine().has_value();
   situation.follows_upstream = master_.has_value();
   situation.heard_long_enough = world_.clock.now_ms() - started_ms_ > kFirstAnswersMs;
   situation.has_history = relay_.has_history();
@@ -76,12 +79,33 @@ void Steering::replan() {
     else
       log_warning("instance", "{}", trouble_);
   }
-  if (!master_ && plan.primary != primary_ && plan.primary) follow_primary(*plan.primary);
+  if (!master_ && plan.primary != primary_ && plan.primary) follow_primary(*plan.primary, false);
   for (size_t i = 0; i < nodes_.size(); ++i) nodes_[i]->set_duty(plan.duties[i]);
   feed_plane();
 }
 
-void Steering::follow_primary(size_t index) {
+/// What the wipe guard has to know: how much there is to lose, from those who hold it.
+void Steering::feed_guard() {
+  replication::WipeGuard& guard = relay_.guard();
+  Node* source = writer();
+  if (source != nullptr && source->view().reachable && !source->view().loading && relay_.has_history() &&
+      relay_.upstream().state == "connected" && source->view().replid == relay_.history().replid) {
+    guard.count(source->view().keys);
+    source->set_trusted();
+  }
+  std::string unheard;
+  int64_t keys = 0;
+  const bool waits = world_.clock.now_ms() - started_ms_ <= kFirstAnswersMs;
+  for (const auto& node : nodes_) {
+    if (!node->view().heard && waits) unheard += (unheard.empty() ? "" : ", ") + node->name();
+    if (node->view().follows_us && !node->view().consented) keys = std::max(keys, node->view().keys);
+  }
+  guard.wait_for_nodes(std::move(unheard));
+  guard.nodes_hold(relay_.has_history() ? 0 : keys);
+}
+
+void Steering::follow_primary(size_t index, bool by_order) {
+  relay_.guard().follows(nodes_[index]->identity().address, by_order);
   primary_ = index;
   log_notice("instance", "the primary is {}", nodes_[index]->name());
   relay_.follow(nodes_[index]->identity().address, credentials());
@@ -90,7 +114,7 @@ void Steering::follow_primary(size_t index) {
 void Steering::lead_by(Node& node) {
   const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == &node; });
   CHECK(index != nodes_.end());
-  follow_primary(static_cast<size_t>(index - nodes_.begin()));
+  follow_primary(static_cast<size_t>(index - nodes_.begin()), true);
 }
 
 Node* Steering::lead() {
@@ -123,7 +147,30 @@ std::optional<routing::PrimaryFacts> Steering::primary_facts() {
   const Node* node = writer();
   if (node == nullptr || !node->heard_within(kAliveMs) || !node->view().reachable) return std::nullopt;
   if (!node->is_instance() && !node->view().is_master) return std::nullopt;
+  if (!has_our_history(*node)) return std::nullopt;
   return routing::PrimaryFacts{node->identity().address, config_.masteruser, config_.masterauth, node->is_instance()};
+}
+
+/// Another process, with another past or none, may have come up at the primary's address: what it took from clients
+/// before the relay has found out would be lost, or cost us ours.
+bool Steering::has_our_history(const Node& node) const {
+  const replication::WipeGuard& guard = relay_.guard();
+  if (guard.quarantine()) return false;
+  if (!relay_.has_history()) return config_.wipe_guard == "pass" || !guard.at_stake();
+  const replication::ReplId& ours = relay_.history().replid;
+  if (node.is_instance() || node.view().replid == ours || node.view().replid2 == ours) return true;
+  return relay_.upstream().state == "connected" && !node.view().restarted;
+}
+
+/// A replica of ours with the most of a history that nobody carries on now: as good a source of old data as any.
+bool Steering::holds_data_apart(const Node& node) const {
+  if (relay_.has_history() || !relay_.guard().quarantine()) return false;
+  const auto is_whole = [](const NodeView& view) {
+    return view.reachable && view.follows_us && !view.loading && !view.empty;
+  };
+  return is_whole(node.view()) && std::none_of(nodes_.begin(), nodes_.end(), [&](const auto& other) {
+           return is_whole(other->view()) && other->view().offset > node.view().offset;
+         });
 }
 
 const Node* Steering::node_of(const replication::ReplicaStatus& replica) const {
@@ -156,6 +203,10 @@ std::vector<routing::TargetFacts> Steering::target_facts() const {
       target.online = link->state == "online" && !node->view().loading;
       target.acked = link->acked;
       target.lag_ms = lag_ms(link->acked);
+    }
+    if (holds_data_apart(*node)) {
+      target.online = target.apart = true;
+      target.acked = node->view().offset;
     }
     targets.push_back(std::move(target));
   }
@@ -214,7 +265,7 @@ std::vector<admin::NodeFacts> Steering::node_facts() const {
     else if (node.view().loading)
       one.state = "loading";
     else if (one.is_primary)
-      one.state = "online";
+      one.state = relay_.guard().quarantine() ? "held" : "online";
     else if (node.duty() == Duty::foreign)
       one.state = "foreign";
     else if (link == nullptr)

@@ -72,11 +72,13 @@ class Steering final : public Node::Owner {
   /// `node`, one of ours, is the primary from now on.
   void lead_by(Node& node);
   /// We are a replica of `master` from now on.
-  void follow_elsewhere(const Address& master) { become_replica(master); }
+  void follow_elsewhere(const Address& master) { become_replica(master, true); }
   /// The new writer is followed and known to take writes. Errc::timed_out.
   Task<Result<void>> wait_for_takeover(Node& node);
   /// Tells the plane what is known now.
   void feed_plane();
+  /// See admin::Group::revive().
+  Task<Result<std::string>> revive();
   /// How old a replica's data is that acknowledged `offset`.
   int64_t lag_ms(ReplOffset offset) const { return lag_clock_.lag_ms(offset, world_.clock.now_ms()); }
   /// Something about the relay changed: look again at the end of this turn.
@@ -94,7 +96,10 @@ class Steering final : public Node::Owner {
 
   Task<void> tick();
   void replan();
-  void follow_primary(size_t index);
+  void follow_primary(size_t index, bool by_order);
+  void feed_guard();
+  bool has_our_history(const Node& node) const;
+  bool holds_data_apart(const Node& node) const;
   void feed_commands();
   std::optional<routing::PrimaryFacts> primary_facts();
   std::vector<routing::TargetFacts> target_facts() const;
@@ -103,7 +108,12 @@ class Steering final : public Node::Owner {
                                             const std::vector<replication::ReplicaStatus>& links) const;
   replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
 
-  void become_replica(const Address& master);
+  Result<Node*> most_advanced();
+  Task<Result<std::string>> let_lead(Node& node);
+  Task<Result<std::string>> give_back(Node& server);
+  Task<Result<void>> fill(Node& server);
+
+  void become_replica(const Address& master, bool by_order);
   void leave_upstream();
   Task<Result<void>> promote(int64_t answers_ms);
   Task<Result<void>> bring_level(Node& node);

@@ -77,13 +77,15 @@ void choose_primary(const Situation& s, Plan& plan) {
     return;
   }
   const NodeView& current = s.nodes[*s.primary];
-  if (current.reachable && current.is_master) {
+  if (current.reachable && current.is_master && !s.held) {
     plan.primary = s.primary;
     return;
   }
   plan.primary = successor(s);
   if (plan.primary) return;
-  if (current.reachable) {
+  if (current.reachable && current.is_master) {
+    plan.primary = s.primary;  // it is waited for; why it is held, the relay says
+  } else if (current.reachable) {
     plan.trouble = "the primary node " + current.name + " became a replica, and no other node went on with its history";
   } else {
     plan.primary = s.primary;  // it may come back; until then there is nobody better

@@ -23,6 +23,7 @@ struct NodeView {
   bool follows_us = false;  // its master is this instance
   bool restarted = false;   // another process than the one that followed us: nobody promoted it, it just lost its role
   bool empty = false;       // holds no keys
+  int64_t keys = 0;         // as it said last, when it was not loading
   bool consented = false;   // held our history when the operator pointed us elsewhere
   replication::ReplId replid;
   replication::ReplId replid2;
@@ -41,6 +42,7 @@ struct Situation {
   bool follows_upstream = false;   // `replicaof` is set: nobody here is primary
   bool heard_long_enough = false;  // silent nodes are down, not slow
   bool has_history = false;
+  bool held = false;              // the primary came back with another history, which must not replace ours
   replication::History history;   // the relay's
   std::optional<size_t> primary;  // the node we follow now
   std::vector<NodeView> nodes;

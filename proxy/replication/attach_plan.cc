@@ -34,6 +34,21 @@ std::string server_version(std::string_view info) {
          std::string(resp::info_field(info, "valkey_version"));
 }
 
+std::optional<int64_t> count_keys(std::string_view info) {
+  constexpr std::string_view kTitle = "# Keyspace";
+  constexpr std::string_view kKeys = ":keys=";
+  const size_t title = info.find(kTitle);
+  if (title == std::string_view::npos || number(info, "loading", 0) != 0) return std::nullopt;
+  info.remove_prefix(title + kTitle.size());
+  info = info.substr(0, info.find("\r\n#"));
+  int64_t keys = 0;
+  for (size_t at = info.find(kKeys); at != std::string_view::npos; at = info.find(kKeys)) {
+    info.remove_prefix(at + kKeys.size());
+    keys += parse_int(info.substr(0, info.find(','))).value_or(0);
+  }
+  return keys;
+}
+
 UpstreamFacts parse_upstream_facts(std::string_view info) {
   UpstreamFacts facts;
   facts.run_id = resp::info_field(info, "run_id");
@@ -49,6 +64,7 @@ UpstreamFacts parse_upstream_facts(std::string_view info) {
   // A first byte beyond the end is what a server without a backlog, or a broken one, would say.
   facts.backlog_active = number(info, "repl_backlog_active", 0) == 1 && facts.first_byte > 0 &&
                          facts.first_byte <= facts.offset.next_byte();
+  facts.keys = count_keys(info);
   return facts;
 }
 

@@ -28,10 +28,13 @@ struct UpstreamFacts {
   ReplOffset offset;
   bool backlog_active = false;
   int64_t first_byte = 0;
+  std::optional<int64_t> keys;  ///< in all databases; nothing: it did not say, or is loading
 };
 /// Product and version in one text, out of INFO; two servers with equal ones write the same kind of snapshot.
 std::string server_version(std::string_view info);
 UpstreamFacts parse_upstream_facts(std::string_view info);
+/// The keys of all databases, out of INFO; nothing if its keyspace section is missing or it is loading.
+std::optional<int64_t> count_keys(std::string_view info);
 
 /// What we hold. `safe_boundary` as in stream.h.
 struct Holdings {

@@ -207,6 +207,7 @@ int format_version(std::string_view magic) {
 
 constexpr size_t kMagicBytes = 9;
 constexpr uint8_t kAuxOpcode = 0xfa;
+constexpr uint8_t kEndOpcode = 0xff;
 
 }  // namespace
 
@@ -228,6 +229,7 @@ Result<RdbHead> sniff_rdb(std::string_view bytes) {
     if (*key == "repl-id") head.repl_id = ReplId::parse(*value);
     if (*key == "repl-offset") head.repl_offset = parse_int(*value);
   }
+  head.empty = !reader.bytes.empty() && static_cast<uint8_t>(reader.bytes[0]) == kEndOpcode;
   return head;
 }
 

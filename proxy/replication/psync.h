@@ -82,6 +82,7 @@ struct RdbHead {
   std::string server_version;
   std::optional<ReplId> repl_id;
   std::optional<int64_t> repl_offset;
+  bool empty = false;  ///< the end follows at once: there is no data
 };
 /// Reads the fields that `bytes` holds completely. Errc::protocol when it is no RDB; fewer bytes than a header say
 /// nothing.

@@ -25,6 +25,7 @@ Relay::Relay(World& world, const Config& config, RelayObserver& observer, std::s
       run_id_(std::move(run_id)),
       spool_(world, config),
       stream_(world, config, *this),
+      guard_(config),
       admission_(world),
       reaper_(*this) {
   tasks_.add(tick());
@@ -43,6 +44,7 @@ Task<Result<void>> Relay::start() {
 
 void Relay::follow(Address upstream, Credentials credentials) {
   UpstreamLink::Owner& owner = *this;
+  alone_ = false;
   upstream_ = std::make_unique<UpstreamLink>(world_, config_, announcement_, run_id_, spool_, stream_, owner,
                                              std::move(upstream), std::move(credentials));
   upstream_->start();
@@ -56,6 +58,11 @@ void Relay::unfollow() {
   if (upstream_ == nullptr) return;
   upstream_.reset();
   upstream_moved();
+}
+
+void Relay::serve_alone() {
+  alone_ = true;
+  unfollow();
 }
 
 bool Relay::disconnect_upstream() { return upstream_ != nullptr && upstream_->disconnect("disconnected on request"); }
@@ -117,8 +124,9 @@ UpstreamStatus Relay::upstream() const {
   if (upstream_ == nullptr) return status;
   const auto state = upstream_->state();
   status.address = upstream_->address();
-  status.state = UpstreamLink::name(state);
+  status.state = guard_.quarantine() ? "held" : UpstreamLink::name(state);
   status.last_error = upstream_->last_error();
+  if (guard_.quarantine()) status.last_error = guard_.quarantine()->reason;
   const bool streaming = state == UpstreamLink::State::connected;
   const int64_t last_io_us = streaming ? upstream_->last_io_us() : upstream_->progress().last_io_us;
   if (last_io_us != 0) status.last_io_ms = (world_.clock.now_us() - last_io_us) / 1000;
@@ -153,6 +161,7 @@ void Relay::upstream_moved() {
 
 void Relay::history_continues(const ReplId& replid, ReplOffset at) {
   ++counters_.upstream_partial_syncs;
+  guard_.settled();
   if (at < stream_.offset()) {
     log_warning(kTag, "{} bytes behind offset {} were lost with the old primary", stream_.offset() - at, at.value);
     stream_.truncate_to(at);
@@ -163,17 +172,18 @@ void Relay::history_continues(const ReplId& replid, ReplOffset at) {
   for (const auto& [id, link] : links_) link->history_forked(at);
 }
 
-Result<void> Relay::history_may_begin(const ReplId& replid, ReplOffset offset) {
-  // The place of the wipe guard: an Error here keeps our history and our replicas' data, and the link tries again.
-  if (stream_.begun()) {
-    log_warning(kTag, "the upstream has no continuation of {} behind offset {}: a new history {} begins at {}",
-                stream_.history().replid.text(), stream_.offset().value, replid.text(), offset.value);
-  }
-  return {};
+Result<void> Relay::upstream_offers(const Dataset& offered, bool related) {
+  if (stream_.begun()) guard_.hold(stream_.history().replid, stream_.offset());
+  return guard_.judge(offered, related);
 }
 
 void Relay::history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) {
   ++(full_resync ? counters_.upstream_full_syncs : counters_.upstream_partial_syncs);
+  guard_.settled();
+  if (stream_.begun()) {
+    log_warning(kTag, "the upstream has no continuation of {} behind offset {}: a new history {} begins at {}",
+                stream_.history().replid.text(), stream_.offset().value, history.replid.text(), offset.value);
+  }
   fetch_.cancel_all();
   fetching_ = false;
   arriving_.reset();
@@ -192,7 +202,7 @@ void Relay::stream_broken() { cut_to_safe_boundary(); }
 // --- replica links ask and tell ---
 
 bool Relay::upstream_is_connected() const {
-  return upstream_ != nullptr && upstream_->state() == UpstreamLink::State::connected;
+  return alone_ || (upstream_ != nullptr && upstream_->state() == UpstreamLink::State::connected);
 }
 
 void Relay::downstream_moved(const DownstreamLink& link) {
@@ -242,6 +252,7 @@ void Relay::reap() {
 // --- the stream ---
 
 void Relay::stream_command(const StreamScanner::Command& command) {
+  if (!command.args.empty()) guard_.saw(command.args[0]);
   if (!command.behind.empty()) observer_.stream_follows(command.behind);
   observer_.stream_command(command.args, command.truncated, command.end);
 }

@@ -32,6 +32,7 @@
 #include "proxy/replication/spool.h"
 #include "proxy/replication/stream.h"
 #include "proxy/replication/upstream_link.h"
+#include "proxy/replication/wipe_guard.h"
 
 namespace sidestream::replication {
 
@@ -52,7 +53,7 @@ class RelayObserver {
 
 struct UpstreamStatus {
   Address address;                  ///< empty: none is followed
-  std::string state = "none";       ///< as in ROLE: connect, connecting, handshake, sync, connected
+  std::string state = "none";       ///< as in ROLE: connect, connecting, handshake, sync, connected; or held
   std::string last_error;           ///< why the last attempt or link ended; empty after a success
   int64_t last_io_ms = -1;          ///< since the last byte; -1 without an established link
   int64_t link_down_since_ms = -1;  ///< since the link was lost; -1: up, or never was up
@@ -99,12 +100,15 @@ class Relay : private UpstreamLink::Owner,
   /// first follow(). Errc::io.
   Task<Result<void>> start();
 
-  /// (Re)targets. The current link is dropped, the history is kept and offered to the new upstream.
+  /// (Re)targets. The current link is dropped, the history is kept and asked for at the new upstream.
   void follow(Address upstream, Credentials credentials);
   /// What the upstream is told from the next connection on.
   void set_credentials(Credentials credentials);
   /// Drops the upstream link; history, backlog and replicas stay.
   void unfollow();
+  /// The same, and until the next follow() nobody is expected to know more than we do: whoever comes with another
+  /// history gets ours.
+  void serve_alone();
   /// Drops the upstream connection; it is made again at once (CLIENT KILL TYPE master). False: there was none.
   bool disconnect_upstream();
   /// Replicas that can give a snapshot; the least busy one is asked first, the upstream is always the last resort.
@@ -155,6 +159,9 @@ class Relay : private UpstreamLink::Owner,
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
   const RelayCounters& counters() const { return counters_; }
+  /// What it is told and asked is up to the instance.
+  WipeGuard& guard() { return guard_; }
+  const WipeGuard& guard() const { return guard_; }
 
   /// Notified with every call of the observer but stream_command.
   Signal changed;
@@ -163,7 +170,7 @@ class Relay : private UpstreamLink::Owner,
   // UpstreamLink::Owner
   void upstream_moved() override;
   void history_continues(const ReplId& replid, ReplOffset at) override;
-  Result<void> history_may_begin(const ReplId& replid, ReplOffset offset) override;
+  Result<void> upstream_offers(const Dataset& offered, bool related) override;
   void history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) override;
   void snapshot_received(std::shared_ptr<Snapshot> snapshot) override;
   void stream_broken() override;
@@ -220,6 +227,7 @@ class Relay : private UpstreamLink::Owner,
   Stream stream_;
   std::shared_ptr<Snapshot> arriving_;  // complete ones are in the spool
   bool checking_ = false;
+  WipeGuard guard_;
   std::vector<Address> snapshot_sources_;
   bool fetching_ = false;
   std::string fetch_error_;       // logged last
@@ -229,6 +237,7 @@ class Relay : private UpstreamLink::Owner,
   Admission admission_;
   std::map<uint64_t, int> newest_formats_;  // of RDB, that a replica can load, by link
   std::unique_ptr<UpstreamLink> upstream_;
+  bool alone_ = false;
   Reaper reaper_;
   TaskSet tell_;
   TaskSet fetch_;

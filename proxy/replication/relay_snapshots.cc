@@ -244,8 +244,8 @@ Task<Result<void>> Relay::fetch_from_any() {
     auto fetched = co_await fetch_from(source, credentials, reasons);
     if (fetched) co_return Result<void>();
   }
-  if (upstream_ != nullptr) {
-    wanted_offset_ = ReplOffset{-1};  // what the upstream gives cannot be behind it
+  if (upstream_ != nullptr && !guard_.quarantine()) {  // else its snapshot is not of our history, and costs it a fork
+    wanted_offset_ = ReplOffset{-1};                   // what the upstream gives cannot be behind it
     const Address source = upstream_->address();
     auto fetched = co_await fetch_from(source, upstream_->credentials(), reasons);
     if (fetched) co_return Result<void>();

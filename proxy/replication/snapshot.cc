@@ -92,6 +92,11 @@ Result<void> Snapshot::complete() {
   return {};
 }
 
+bool Snapshot::is_empty() const {
+  const auto head = sniff_rdb(head_);
+  return head.ok() && head.value().empty;
+}
+
 void Snapshot::fail(Error error) {
   if (failed() || complete_) return;
   failure_ = std::move(error);

@@ -61,6 +61,8 @@ class Snapshot {
   bool is_complete() const { return complete_; }
   /// False for one of an earlier run until the spool has read it: nobody may be served from it.
   bool is_checked() const { return checked_; }
+  /// Its header says that there is no data in it.
+  bool is_empty() const;
   bool failed() const { return failure_.has_value(); }
   const Error& failure() const { return *failure_; }
 

@@ -112,6 +112,8 @@ Task<Result<void>> UpstreamLink::attach(NodeConnection& server) {
   if (plan.kind == AttachPlan::Kind::wait) {
     co_return Error{Errc::refused, "it is " + std::to_string(plan.behind_bytes) + " bytes behind us; waiting for it"};
   }
+  auto allowed = offer(facts.value());
+  CO_RETURN_IF_ERROR(allowed);
   // With an empty filter (7.0 and later) a refusal to continue costs an empty RDB instead of the dataset.
   auto filtered = co_await set_option(server, "rdb-filter-only", "");
   CO_RETURN_IF_ERROR(filtered);
@@ -119,7 +121,8 @@ Task<Result<void>> UpstreamLink::attach(NodeConnection& server) {
   auto reply = co_await request_sync(server, replid, plan.next_byte);
   CO_RETURN_IF_ERROR(reply);
   if (reply.value().kind == PsyncReply::Kind::partial_resync) co_return go_on(plan, reply.value(), facts.value());
-  co_return co_await full_resync(server, reply.value(), filtered.value());
+  const std::optional<int64_t> keys = facts.value() ? facts.value()->keys : std::nullopt;
+  co_return co_await full_resync(server, reply.value(), filtered.value(), keys);
 }
 
 Task<Result<std::optional<UpstreamFacts>>> UpstreamLink::look(NodeConnection& server) {
@@ -146,6 +149,13 @@ Result<void> UpstreamLink::refuse_loop(const NodeConnection& server, const Upstr
   return {};
 }
 
+/// Before PSYNC: a server that is held is spared the fork. One that tells nothing is judged by its reply.
+Result<void> UpstreamLink::offer(const std::optional<UpstreamFacts>& facts) {
+  if (!facts || facts->history.replid.empty() || !facts->keys) return {};
+  const bool related = stream_.begun() && facts->history.replid2 == stream_.history().replid;
+  return owner_.upstream_offers(Dataset{facts->history.replid, facts->offset, facts->keys}, related);
+}
+
 std::optional<Holdings> UpstreamLink::holdings() const {
   if (!stream_.begun()) return std::nullopt;
   return Holdings{stream_.history(), stream_.held(), stream_.offset(), stream_.safe_boundary(), unusable_};
@@ -166,10 +176,12 @@ Result<void> UpstreamLink::go_on(const AttachPlan& plan, const PsyncReply& reply
   return {};
 }
 
-Task<Result<void>> UpstreamLink::full_resync(NodeConnection& server, const PsyncReply& reply, bool filtered) {
+Task<Result<void>> UpstreamLink::full_resync(NodeConnection& server, const PsyncReply& reply, bool filtered,
+                                             std::optional<int64_t> keys) {
   const ReplId replid = reply.replid;
   const ReplOffset offset = reply.offset;
-  auto allowed = owner_.history_may_begin(replid, offset);
+  Dataset offered{replid, offset, keys};
+  auto allowed = owner_.upstream_offers(offered, false);
   CO_RETURN_IF_ERROR(allowed);
   enter(State::sync);
   auto header = co_await read_payload_header(server);
@@ -188,6 +200,11 @@ Task<Result<void>> UpstreamLink::full_resync(NodeConnection& server, const Psync
   }
   auto received = co_await receive_payload(server, header.value(), snapshot, true, progress_);
   CO_RETURN_IF_ERROR(received);
+  if (snapshot != nullptr && !offered.keys && snapshot->is_empty()) {
+    offered.keys = 0;
+    auto still = owner_.upstream_offers(offered, false);
+    CO_RETURN_IF_ERROR(still);
+  }
   owner_.history_begins(History{replid, {}, -1}, offset, offset, true);
   unusable_ = false;
   after_payload_ = true;

@@ -18,6 +18,7 @@
 #include "proxy/replication/attach_plan.h"
 #include "proxy/replication/handshake.h"
 #include "proxy/replication/stream.h"
+#include "proxy/replication/wipe_guard.h"
 
 namespace sidestream::replication {
 
@@ -32,8 +33,9 @@ class UpstreamLink {
     virtual void upstream_moved() = 0;
     /// The upstream goes on behind `at` (at or before our offset) under `replid`.
     virtual void history_continues(const ReplId& replid, ReplOffset at) = 0;
-    /// A full resync that is about to cost us our history. An Error keeps the history and ends the attempt.
-    virtual Result<void> history_may_begin(const ReplId& replid, ReplOffset offset) = 0;
+    /// What the upstream holds: asked before its history goes on or takes the place of ours, and again when a full
+    /// resync tells more. `related`: it knows our history as its former one. An Error keeps ours, ends the attempt.
+    virtual Result<void> upstream_offers(const Dataset& offered, bool related) = 0;
     /// `full_resync`: we paid for it with a snapshot; otherwise the upstream's backlog gave it.
     virtual void history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) = 0;
     /// Servers before 7.0 send their whole dataset; it is of use for our replicas. After history_begins().
@@ -77,13 +79,15 @@ class UpstreamLink {
   Task<Result<std::optional<UpstreamFacts>>> look(NodeConnection& server);
   Result<void> refuse_loop(const NodeConnection& server, const UpstreamFacts& facts) const;
   Result<void> go_on(const AttachPlan& plan, const PsyncReply& reply, const std::optional<UpstreamFacts>& facts);
-  Task<Result<void>> full_resync(NodeConnection& server, const PsyncReply& reply, bool filtered);
+  Task<Result<void>> full_resync(NodeConnection& server, const PsyncReply& reply, bool filtered,
+                                 std::optional<int64_t> keys);
   Task<Result<void>> stream_on(NodeConnection& server);
   Task<void> pump(NodeConnection& server);
   Task<Result<void>> read_stream(NodeConnection& server);
   Task<void> acknowledge();
   Result<void> take(size_t n);
   std::optional<Holdings> holdings() const;
+  Result<void> offer(const std::optional<UpstreamFacts>& facts);
   void end(Error error);
   void report(const Error& error);
   int64_t backoff_ms(bool was_up);

@@ -80,7 +80,7 @@ std::optional<ReplOffset> Target::check_role(std::string_view frame) {
     return role->offset;
   }
   view.known = ReplOffset{-1};  // until this reply says better
-  if (!role || role->primary || !role->connected || !facts_.online) return std::nullopt;
+  if (!role || role->primary || !facts_.online || (!role->connected && !facts_.apart)) return std::nullopt;
   if (!freshness_.is_current()) return std::nullopt;  // we do not even know which history it speaks of
   // Nobody has from us what we have not passed on (0: no stream has been seen yet).
   const ReplOffset passed_on = freshness_.relayed();
@@ -88,8 +88,10 @@ std::optional<ReplOffset> Target::check_role(std::string_view frame) {
   // Its offset means something to us only while it follows whom it followed when its link was known to be up.
   if (expected_upstream_.empty()) expected_upstream_ = role->upstream;
   if (expected_upstream_ != role->upstream) return std::nullopt;
-  view.known = role->offset;
-  return role->offset;
+  // Without a link it does not tell its offset.
+  const ReplOffset offset = facts_.apart ? facts_.acked : role->offset;
+  view.known = offset;
+  return offset;
 }
 
 }  // namespace sidestream::routing

@@ -242,7 +242,6 @@ def test_a_primary_node_that_restarts_with_its_data_goes_on(lab, binary):
     wait_converged(primary, [one], 20)
 
 
-@pytest.mark.xfail(strict=True, reason="wipe-guard is not built yet")
 def test_a_primary_node_that_restarts_empty_wipes_nobody(lab, binary):
     """wipe-guard: hold. The replicas keep their data until somebody decides."""
     primary, one = lab.servers(2)

@@ -126,4 +126,19 @@ TEST_CASE("promoted without a write since is still of the history") {
   CHECK_FALSE(is_of_history(view, history));
 }
 
+TEST_CASE("a primary that is held gives way to a node that went on with our history, and to nobody else") {
+  Situation situation =
+      following_one({node("p", true, kTwo, true), node("r", false, kOne, false), node("s", false, kOne, false)});
+  situation.primary = 0;
+  situation.held = true;
+  Plan plan = make_plan(situation);
+  CHECK_EQ(plan.primary, std::optional<size_t>(0));
+  situation.nodes[1].is_master = true;
+  situation.nodes[1].replid = *replication::ReplId::parse(std::string(40, '3'));
+  situation.nodes[1].replid2 = situation.history.replid;
+  plan = make_plan(situation);
+  CHECK_EQ(plan.primary, std::optional<size_t>(1));
+  CHECK(plan.duties[0] == Duty::follow);
+}
+
 }  // namespace sidestream::instance
