@@ -357,7 +357,21 @@ Task<Result<void>> Failover::wait_for_upstream() {
 Task<void> Failover::thaw(Attempt& now) {
   if (!now.frozen) co_return;
   auto thawed = co_await now.primary->ask(split("CLIENT UNPAUSE", ' '));
-  if (!thawed.ok()) log_warning(kTag, "{} thaws by itself: {}", now.former->name(), thawed.error().detail);
+  if (!thawed.ok()) tasks_.add(thaw_later(now.former->identity().address));
+}
+
+/// On another connection. Should none be had, it thaws by itself.
+Task<void> Failover::thaw_later(Address node) {
+  const int64_t until_ms = world_.clock.now_ms() + kFreezeMs;
+  while (world_.clock.now_ms() < until_ms) {
+    auto opened = co_await open(node);
+    if (opened.ok()) {
+      Connection server = std::move(opened).value();
+      auto thawed = co_await server->ask(split("CLIENT UNPAUSE", ' '));
+      if (thawed.ok()) co_return;
+    }
+    co_await world_.clock.sleep(kAgainMs / 10);
+  }
 }
 
 /// The former primary is primary again. Whether the target was promoted or not: nobody has written to it.

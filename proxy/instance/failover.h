@@ -118,6 +118,7 @@ class Failover {
   Task<Result<void>> tell_stock(replication::NodeConnection& server, const Handover& handover);
   Task<void> finish_handover(Handover handover);
   Task<void> thaw(Attempt& now);
+  Task<void> thaw_later(Address node);
   Task<void> undo(Attempt& now);
   Task<Result<void>> wait_for_upstream();
   Task<Result<ReplOffset>> offset_of(replication::NodeConnection& server, int64_t patience_ms);

@@ -259,7 +259,7 @@ Task<Result<void>> Instance::change_role(std::optional<Address> master) {
   if (failover_->state() != Failover::State::none) {
     co_return Error{Errc::refused, "REPLICAOF not allowed while failing over."};
   }
-  auto change = steering_->change_role(master);
+  auto change = order_role(master);
   auto changed = co_await to_its_end(std::move(change));
   co_return std::move(changed);
 }
@@ -267,6 +267,18 @@ Task<Result<void>> Instance::change_role(std::optional<Address> master) {
 Task<Result<void>> Instance::take_over(replication::ReplId replid, ReplOffset at) {
   auto change = steering_->take_over(std::move(replid), at);
   auto changed = co_await to_its_end(std::move(change));
+  co_return std::move(changed);
+}
+
+/// To follow somebody is kept before it is done: who comes back in his old role as a primary could fork the history.
+Task<Result<void>> Instance::order_role(std::optional<Address> master) {
+  if (master) {
+    config_.replicaof = *master;
+    state_["replicaof"] = sidestream::get(config_, "replicaof");
+    auto kept = co_await write_state(world_, config_.dir, state_);
+    if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
+  }
+  auto changed = co_await steering_->change_role(std::move(master));
   co_return std::move(changed);
 }
 
@@ -286,10 +298,8 @@ Task<Result<void>> Instance::to_its_end(Task<Result<void>> change) {
 
 Task<void> Instance::run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome) {
   auto result = co_await change;
-  if (result.ok()) {
-    auto kept = co_await keep_role();
-    if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
-  }
+  auto kept = co_await keep_role();
+  if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
   outcome->result.emplace(std::move(result));
   outcome->known.notify_all();
 }

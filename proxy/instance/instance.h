@@ -66,6 +66,7 @@ class Instance final : private replication::RelayObserver,
   std::string ping_reply() override;
   bool role_is_primary(routing::Face face) override;
   void session_ended(uint64_t session_id) override;
+  void primary_refuses() override { steering_->look_at_all(); }
 
   // admin::Group
   World& world() override { return world_; }
@@ -103,6 +104,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> handed_over(Address to) override;
 
   struct Outcome;
+  Task<Result<void>> order_role(std::optional<Address> master);
   Task<Result<void>> to_its_end(Task<Result<void>> change);
   Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
   Task<Result<void>> keep_role();

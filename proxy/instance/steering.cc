@@ -70,7 +70,11 @@ void Steering::replan() {
   situation.has_history = relay_.has_history();
   situation.history = relay_.history();
   situation.primary = primary_;
-  for (const auto& node : nodes_) situation.nodes.push_back(node->view());
+  situation.offset = relay_.safe_boundary();
+  for (const auto& node : nodes_) {
+    situation.nodes.push_back(node->view());
+    if (refused_promotion_ == node->view().replid) situation.nodes.back().restarted = true;  // as if by itself
+  }
   const Plan plan = make_plan(situation);
   if (plan.trouble != trouble_) {
     trouble_ = plan.trouble;
@@ -82,6 +86,7 @@ void Steering::replan() {
   if (!master_ && plan.primary != primary_ && plan.primary) follow_primary(*plan.primary, false);
   for (size_t i = 0; i < nodes_.size(); ++i) nodes_[i]->set_duty(plan.duties[i]);
   feed_plane();
+  succeed(plan);
 }
 
 /// What the wipe guard has to know: how much there is to lose, from those who hold it.
@@ -115,6 +120,11 @@ void Steering::lead_by(Node& node) {
   const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == &node; });
   CHECK(index != nodes_.end());
   follow_primary(static_cast<size_t>(index - nodes_.begin()), true);
+}
+
+void Steering::look_at_all() {
+  for (const auto& node : nodes_) node->look_again();
+  if (upstream_ != nullptr) upstream_->look_again();
 }
 
 Node* Steering::lead() {

@@ -81,6 +81,8 @@ class Steering final : public Node::Owner {
   Task<Result<std::string>> revive();
   /// How old a replica's data is that acknowledged `offset`.
   int64_t lag_ms(ReplOffset offset) const { return lag_clock_.lag_ms(offset, world_.clock.now_ms()); }
+  /// At every node, now rather than in a second.
+  void look_at_all();
   /// Something about the relay changed: look again at the end of this turn.
   void relay_changed() { ReadyQueue::current().post_turn_end(replan_); }
 
@@ -108,11 +110,21 @@ class Steering final : public Node::Owner {
                                             const std::vector<replication::ReplicaStatus>& links) const;
   replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
 
+  // revival.cc
   Result<Node*> most_advanced();
   Task<Result<std::string>> let_lead(Node& node);
   Task<Result<std::string>> give_back(Node& server);
   Task<Result<void>> fill(Node& server);
 
+  // succession.cc
+  void succeed(const Plan& plan);
+  Task<void> run_election(Node& node);
+  Task<Result<void>> elect(Node& node);
+  Task<void> run_adoption(Node& node);
+  Task<Result<void>> adopt(Node& node);
+  Task<Result<void>> replace(Node& former, replication::NodeConnection& server, Node& node, bool frozen);
+
+  // role_change.cc
   void become_replica(const Address& master, bool by_order);
   void leave_upstream();
   Task<Result<void>> promote(int64_t answers_ms);
@@ -139,8 +151,12 @@ class Steering final : public Node::Owner {
   const Node* table_from_ = nullptr;  // whose COMMAND table the plane has
   uint64_t table_serial_ = 0;
   LagClock lag_clock_;
+  std::optional<size_t> promotable_;  // by the plan, since
+  int64_t promotable_since_ms_ = 0;
+  std::optional<replication::ReplId> refused_promotion_;  // the id that the node took then
   Replan replan_;
   TaskSet tasks_;
+  TaskSet succession_;
 };
 
 }  // namespace sidestream::instance

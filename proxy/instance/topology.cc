@@ -46,6 +46,32 @@ std::optional<size_t> successor(const Situation& s) {
   return std::nullopt;
 }
 
+/// Another node than the primary that was our replica a moment ago.
+std::optional<size_t> promoted_by_hand(const Situation& s) {
+  for (size_t i = 0; i < s.nodes.size(); ++i) {
+    const NodeView& node = s.nodes[i];
+    if (i != s.primary && node.reachable && !node.restarted && promoted_from(node, s.history)) return i;
+  }
+  return std::nullopt;
+}
+
+/// Where all nodes are our replicas somebody was demoted and nobody promoted: a switch broke off. With every node in
+/// sight the one that has most has all that was ever acknowledged.
+std::optional<size_t> most_advanced(const Situation& s) {
+  std::optional<size_t> best;
+  for (size_t i = 0; i < s.nodes.size(); ++i) {
+    const NodeView& node = s.nodes[i];
+    if (!node.reachable || node.loading || !node.follows_us) return std::nullopt;
+    if (node.empty && best) continue;
+    if (best && !s.nodes[*best].empty && !(s.nodes[*best].replid == node.replid)) return std::nullopt;
+    if (!best || s.nodes[*best].empty || s.nodes[*best].offset < node.offset) best = i;
+  }
+  if (!best || !s.has_history || s.nodes[*best].empty) return best;
+  const NodeView& node = s.nodes[*best];
+  const bool ours = is_of_history(node, s.history);
+  return ours && node.offset >= s.offset ? best : std::nullopt;
+}
+
 void choose_first_primary(const Situation& s, Plan& plan) {
   const std::string silent = names(s.nodes, is_silent);
   if (!silent.empty() && !s.heard_long_enough) {
@@ -67,6 +93,7 @@ void choose_first_primary(const Situation& s, Plan& plan) {
     plan.primary = static_cast<size_t>(first_empty - s.nodes.begin());
     return;
   }
+  plan.promote = most_advanced(s);
   plan.trouble = silent.empty() ? "no node is a primary; promote one (REPLICAOF NO ONE on that node), or set replicaof"
                                 : "no node that answers holds data as a primary, and there is no answer from " + silent;
 }
@@ -79,6 +106,7 @@ void choose_primary(const Situation& s, Plan& plan) {
   const NodeView& current = s.nodes[*s.primary];
   if (current.reachable && current.is_master && !s.held) {
     plan.primary = s.primary;
+    plan.adopt = promoted_by_hand(s);
     return;
   }
   plan.primary = successor(s);
@@ -86,6 +114,7 @@ void choose_primary(const Situation& s, Plan& plan) {
   if (current.reachable && current.is_master) {
     plan.primary = s.primary;  // it is waited for; why it is held, the relay says
   } else if (current.reachable) {
+    plan.promote = most_advanced(s);
     plan.trouble = "the primary node " + current.name + " became a replica, and no other node went on with its history";
   } else {
     plan.primary = s.primary;  // it may come back; until then there is nobody better
@@ -96,6 +125,7 @@ void choose_primary(const Situation& s, Plan& plan) {
 Duty duty_of(const Situation& s, const Plan& plan, size_t index) {
   const NodeView& node = s.nodes[index];
   if (plan.primary == index) return Duty::primary;
+  if (plan.adopt == index) return Duty::unknown;  // until we know what became of it
   if (!node.heard || (!plan.primary && !s.follows_upstream) || !s.has_history) return Duty::unknown;
   if (node.follows_us || node.consented || node.empty || is_of_history(node, s.history)) return Duty::follow;
   // A replica of ours that just lost its link may know the id that we are about to learn: only a primary is foreign

@@ -1,7 +1,8 @@
 // topology.h: who is primary and what each node should be doing. Pure: what the nodes said in, a plan out.
 //
 // Happy path: with `replicaof` every node follows us; without it one node is the primary, we follow that one and the
-// others follow us. Failure modes: when the nodes do not say clearly who is primary, or hold data of another history,
+// others follow us. When all nodes are our replicas, a switch was interrupted half-way: the most advanced takes over.
+// Failure modes: when the nodes do not say clearly who is primary, or hold data of another history,
 // the plan is to wait and to say why. A wrong guess would wipe a node; the operator or Sentinel knows better.
 #pragma once
 
@@ -44,12 +45,15 @@ struct Situation {
   bool has_history = false;
   bool held = false;              // the primary came back with another history, which must not replace ours
   replication::History history;   // the relay's
+  ReplOffset offset;              // its last whole command
   std::optional<size_t> primary;  // the node we follow now
   std::vector<NodeView> nodes;
 };
 
 struct Plan {
   std::optional<size_t> primary;
+  std::optional<size_t> promote;  // nobody is primary though all are ours, and this one has everything
+  std::optional<size_t> adopt;    // somebody promoted it while `primary` is still one
   std::vector<Duty> duties;
   std::string trouble;  // why there is no primary or which nodes are left alone; empty: all clear
 };

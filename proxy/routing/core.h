@@ -88,6 +88,7 @@ struct Core final : ReplySink, PoolOwner {
   void learn_large(std::string_view request) override;
   size_t stream_above() const override { return static_cast<size_t>(config.limits.stream_above_bytes); }
   void frame(const ServerConnection& connection, std::string_view frame) override;
+  void primary_refuses() override { host.primary_refuses(); }
   void fence(uint64_t fence_id, ReplOffset offset) override;
   // PoolOwner
   void servers_changed() override { ReadyQueue::current().post(wake_node_); }

@@ -67,6 +67,10 @@ void CoreThread::session_ended(uint64_t session_id) {
   cores_.post([session_id](Cores& cores) { cores.session_ended(session_id); });
 }
 
+void CoreThread::primary_refuses() {
+  cores_.post([](Cores& cores) { cores.primary_refuses(); });
+}
+
 void CoreThread::begin_visit(size_t asker, uint64_t visit_id, Visit visit) {
   cores_.post([asker, visit_id, visit = std::move(visit)](Cores& cores) mutable {
     cores.begin_visit(asker, visit_id, std::move(visit));

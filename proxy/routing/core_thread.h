@@ -61,6 +61,7 @@ class CoreThread final : public PlaneHost, public CoreRing {
   std::string ping_reply() override { return facts_.ping; }
   bool role_is_primary(Face face) override { return facts_.is_primary[static_cast<size_t>(face)]; }
   void session_ended(uint64_t session_id) override;
+  void primary_refuses() override;
   void begin_visit(size_t asker, uint64_t visit_id, Visit visit) override;
 
   void hear_answer(uint64_t question, Answer answer);

@@ -53,6 +53,7 @@ class Cores final : public CoreRing {
   void adopt_replica(std::unique_ptr<MovingStream> stream, uint64_t session_id, std::vector<std::string> args,
                      std::string leftover);
   void session_ended(uint64_t session_id) { host_.session_ended(session_id); }
+  void primary_refuses() { host_.primary_refuses(); }
   void begin_visit(size_t asker, uint64_t visit_id, Visit visit) override;
 
   Commons commons;

@@ -48,6 +48,8 @@ class PlaneHost {
   virtual bool role_is_primary(Face face) = 0;
   /// The client is gone, or has become a replica and adopt_replica() returned.
   virtual void session_ended(uint64_t session_id) = 0;
+  /// The server that writes go to says that it is no primary any more: worth a look.
+  virtual void primary_refuses() {}
   /// CLIENT KILL TYPE master or replica: closes such links; how many.
   virtual size_t kill_links(std::string_view /*type*/) { return 0; }
 };

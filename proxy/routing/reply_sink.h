@@ -63,6 +63,8 @@ class ReplySink {
   /// A push, or anything that arrives on a feed.
   virtual void frame(const ServerConnection& connection, std::string_view frame) = 0;
   /// An answer to ask_role(); -1: none will come.
+  /// Where writes go is no primary any more.
+  virtual void primary_refuses() = 0;
   virtual void fence(uint64_t fence_id, ReplOffset offset) = 0;
 
  protected:

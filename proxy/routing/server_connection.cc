@@ -360,7 +360,9 @@ void ServerConnection::on_write(const Entry& entry, std::string_view request, st
 
 /// The server became a replica. What was sent is still answered: the writes among it with a refusal.
 void ServerConnection::step_down() {
-  if (!std::exchange(demoted_, true)) owner_.connection_demoted(*this);
+  if (std::exchange(demoted_, true)) return;
+  sink_.primary_refuses();
+  owner_.connection_demoted(*this);
 }
 
 void ServerConnection::move(const Entry& entry, std::string_view request, bool write) {

@@ -53,7 +53,14 @@ class Group {
   }
 
   void live() {
-    if (fair_) return world_.run_for(world_.dice().between(5000, 20'000));
+    if (fair_) {
+      // What nobody may notice: it is strict.
+      for (int64_t switches = world_.dice().between(0, 3); switches > 0 && !world_.failed(); --switches) {
+        world_.run_for(world_.dice().between(1000, 5000));
+        fail_over();
+      }
+      return world_.run_for(world_.dice().between(5000, 10'000));
+    }
     const int64_t troubles = world_.dice().between(0, 25);
     for (int64_t i = 0; i < troubles && !world_.failed(); ++i) {
       world_.run_for(world_.dice().between(0, 2000));
@@ -140,7 +147,9 @@ class Group {
       const int64_t pause_ms = world_.dice().between(0, pause_max_ms);
       co_await world_.clock().sleep(pause_ms);
       if (ledger_.quiet) continue;
+      find_primary();
       if (primary_ == nullptr || !primary_->running() || primary_->is_replica() || primary_->loading()) continue;
+      if (primary_->paused()) continue;
       primary_->run({"SET", "outside", "outside:" + std::to_string(n)});
       outside_writes_.emplace_back(primary_->offset(), n++);
     }
@@ -171,11 +180,24 @@ class Group {
            });
   }
 
+  /// After a FAILOVER somebody else may write. In the middle of one nobody does.
+  void find_primary() {
+    if (!failed_over_) return;
+    FakeNode* found = nullptr;
+    for (auto& node : nodes_) {
+      if (!node->running() || node->is_replica() || node->offset() == 0) continue;
+      if (found != nullptr) return;
+      found = node.get();
+    }
+    primary_ = found;
+  }
+
   bool all_resting() const {
     return std::all_of(clients_.begin(), clients_.end(), [](const auto& client) { return client->resting(); });
   }
 
   bool all_equal() {
+    find_primary();
     if (primary_ == nullptr) return false;
     std::vector<FakeNode*> replicas;
     for (auto& node : nodes_) {
@@ -236,8 +258,10 @@ class Group {
 
   void restart(size_t i) {
     FakeNode& node = *nodes_[i];
+    find_primary();
     const bool is_primary = &node == primary_;
-    const bool keeps = is_primary || world_.dice().chance(600);
+    if (failing_over() && !node.is_replica()) return;  // it would come back under an id that nobody can place
+    const bool keeps = is_primary || failed_over_ || world_.dice().chance(600);
     const std::string rdb = keeps ? node.save() : std::string();
     node.crash();
     astray_.erase(i);
@@ -294,9 +318,30 @@ class Group {
     return world_.run_until([&] { return done; }, 60'000);
   }
 
+  bool failing_over() {
+    return failed_over_ && std::any_of(instances_.begin(), instances_.end(), [](const auto& one) {
+             return !one->running() || one->group().switch_facts().state != "no-failover";
+           });
+  }
+
+  /// FAILOVER in any weather. What happens next happens in the middle of it.
+  void fail_over() {
+    if (fair_ && !all_equal()) return;
+    const auto front = std::find_if(instances_.begin(), instances_.end(),
+                                    [](auto& one) { return one->running() && one->group().is_primary(); });
+    if (front == instances_.end()) return;
+    switched_ = failed_over_ = true;
+    admin::FailoverOrder order;
+    order.timeout_ms = world_.dice().between(100, 5000);
+    auto begun = (*front)->group().begin_failover(order);
+    world_.trace("FAILOVER at {}: {}", (*front)->host(), begun.ok() ? "begun" : begun.error().detail);
+    world_.run_for(world_.dice().chance(500) ? world_.dice().between(0, 20) : world_.dice().between(0, 1000));
+  }
+
   /// A planned switch between two instances, as an operator does it: nobody writes, everybody is level, two commands.
   void switch_role() {
     if (!chain_) return;
+    find_primary();
     world_.calm();
     for (auto& node : nodes_) heal(*node);
     bring_home();
@@ -360,7 +405,7 @@ class Group {
     SimRandom& dice = world_.dice();
     FakeNode& node = *nodes_[dice.below(nodes_.size())];
     SimFiles& disk = world_.host(instances_[dice.below(instances_.size())]->host()).files();
-    switch (dice.below(16)) {
+    switch (dice.below(18)) {
       case 0:
       case 1:
         return world_.cut_any();
@@ -369,7 +414,7 @@ class Group {
         return world_.stall_any(dice.between(10, 3000));
       case 13:
         return lead_astray(dice.below(nodes_.size()));
-      case 14:
+      case 15:
         return bring_home();
       case 2:
         return world_.part(any_host(), any_host());
@@ -390,6 +435,9 @@ class Group {
         return;
       case 10:
         return switch_role();
+      case 14:
+      case 16:
+        return fail_over();
       default:
         node.options().apply_max_ms = dice.chance(500) ? 0 : dice.between(1, 500);
         return;
@@ -408,6 +456,7 @@ class Group {
   std::unique_ptr<FakeNode> stray_;
   std::set<size_t> astray_;
   bool switched_ = false;
+  bool failed_over_ = false;
   std::vector<std::unique_ptr<FakeNode>> nodes_;
   std::vector<std::unique_ptr<InstanceHost>> instances_;
   FakeNode* primary_ = nullptr;

@@ -64,7 +64,12 @@ void FakeNode::on_client(Session& session, const Words& args) {
   const std::string sub = to_lower(args[1]);
   if (sub == "id") return append_integer(session.out, session.id);
   if (sub == "getname") return append_bulk(session.out, session.name);
-  if (sub == "setname" && args.size() == 3)
+  if (sub == "pause" && args.size() == 4) {
+    paused_until_ms_ = now_ms() + parse_int(args[2]).value_or(0);
+  } else if (sub == "unpause" && args.size() == 2) {
+    paused_until_ms_ = 0;
+    changed_.notify_all();
+  } else if (sub == "setname" && args.size() == 3)
     session.name = args[2];
   else if (sub != "setinfo" && sub != "no-evict" && sub != "no-touch") {
     return append_error(session.out, "ERR unknown subcommand '" + args[1] + "'. Try CLIENT HELP.");

@@ -140,6 +140,10 @@ Task<void> FakeNode::serve(Session& session) {
       session.wait_until_us.reset();
       batch = execute_batch(session, parser, input);
     }
+    while (batch == Batch::paused) {
+      co_await changed_.wait_until(world_.clock(), paused_until_ms_ * 1000);
+      batch = execute_batch(session, parser, input);
+    }
     if (batch == Batch::end) break;
     if (session.stage != Stage::client) continue;
     auto drained = co_await session.stream->drained(64 * 1024);
@@ -162,10 +166,15 @@ FakeNode::Batch FakeNode::execute_batch(Session& session, resp::RequestParser& p
       batch = Batch::end;
       break;
     }
+    const Words args(request.args.begin(), request.args.end());
+    if (!args.empty() && has_to_wait(session, args)) {
+      batch = Batch::paused;
+      break;
+    }
     position += parser.consumed();
     if (session.stage != Stage::client) session.ack_ms = now_ms();  // also a bare newline says that it is alive
-    if (request.args.empty()) continue;
-    execute(session, Words(request.args.begin(), request.args.end()));
+    if (args.empty()) continue;
+    execute(session, args);
     if (session.wait_until_us) batch = Batch::blocked;
     if (session.quit) batch = Batch::end;
   }
@@ -173,6 +182,16 @@ FakeNode::Batch FakeNode::execute_batch(Session& session, resp::RequestParser& p
   session.stream->write(session.out);
   session.out.clear();
   return batch;
+}
+
+bool FakeNode::has_to_wait(const Session& session, const Words& args) const {
+  if (!paused() || session.stage != Stage::client) return false;
+  const auto writes = [](const Words& each) {
+    const FakeCommand* command = find_command(to_lower(each[0]));
+    return command != nullptr && command->writes();
+  };
+  const bool is_exec = iequals(args[0], "exec");
+  return is_exec ? std::any_of(session.queued.begin(), session.queued.end(), writes) : !session.multi && writes(args);
 }
 
 bool FakeNode::refuse(Session& session, const FakeCommand* command, const Words& args) {

@@ -78,6 +78,8 @@ class FakeNode {
   /// Not while loading: stock refuses too.
   void replicaof(const Address& primary);
   void promote();
+  /// CLIENT PAUSE ... WRITE is in force: what clients write waits.
+  bool paused() const { return world_.clock().now_ms() < paused_until_ms_; }
   /// Closes the links of all replicas.
   void kick_replicas();
 
@@ -135,7 +137,7 @@ class FakeNode {
     int db;
     Words args;
   };
-  enum class Batch { more, blocked, end };
+  enum class Batch { more, blocked, paused, end };
   using Answer = void (FakeNode::*)(Session&, const Words&);
   struct Downlink;  // of one attempt to follow, lives in follow_once()
 
@@ -145,6 +147,7 @@ class FakeNode {
   Task<void> breathe(int64_t max_us);
   Batch execute_batch(Session& session, resp::RequestParser& parser, std::string& input);
   void execute(Session& session, const Words& args);
+  bool has_to_wait(const Session& session, const Words& args) const;
   bool refuse(Session& session, const FakeCommand* command, const Words& args);
   void call(Session& session, const FakeCommand& command, const Words& args);
   void doom(Session& session);
@@ -213,6 +216,7 @@ class FakeNode {
   FakeData data_;
   bool loading_ = false;
   bool frozen_ = false;
+  int64_t paused_until_ms_ = 0;
   std::map<std::string, std::string> config_;
   FakeNodeCounters counters_;
   Session console_;

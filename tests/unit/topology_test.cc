@@ -141,4 +141,45 @@ TEST_CASE("a primary that is held gives way to a node that went on with our hist
   CHECK(plan.duties[0] == Duty::follow);
 }
 
+TEST_CASE("all nodes are our replicas: the most advanced takes over, once every node was seen") {
+  Situation situation = following_one({node("a", false, kOne, false), node("b", false, kOne, false)});
+  situation.primary = 0;
+  situation.offset = ReplOffset{100};
+  for (NodeView& view : situation.nodes) view.follows_us = true;
+  situation.nodes[0].offset = ReplOffset{100};
+  situation.nodes[1].offset = ReplOffset{90};
+  CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(0));
+  CHECK_FALSE(make_plan(situation).primary.has_value());
+  situation.nodes[0].offset = ReplOffset{80};
+  CHECK_FALSE(make_plan(situation).promote.has_value());  // we have more: it will be level soon
+  situation.nodes[0].offset = ReplOffset{100};
+  situation.nodes[1].reachable = false;
+  CHECK_FALSE(make_plan(situation).promote.has_value());
+  situation.nodes[1].reachable = true;
+  situation.nodes[1].follows_us = false;
+  CHECK_FALSE(make_plan(situation).promote.has_value());
+  situation.nodes[1].follows_us = true;
+  situation.has_history = false;  // after a restart
+  situation.primary.reset();
+  situation.nodes[1].offset = ReplOffset{200};
+  CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(1));
+  situation.nodes[1].replid = *replication::ReplId::parse(kTwo);
+  CHECK_FALSE(make_plan(situation).promote.has_value());
+}
+
+TEST_CASE("a node that was promoted beside the primary is looked at; one that only restarted is not") {
+  Situation situation = following_one({node("a", true, kOne, false), node("b", true, kTwo, false)});
+  situation.primary = 0;
+  situation.nodes[1].replid2 = *replication::ReplId::parse(kOne);
+  situation.nodes[1].second_offset = 1;
+  Plan plan = make_plan(situation);
+  CHECK_EQ(plan.primary, std::optional<size_t>(0));
+  CHECK_EQ(plan.adopt, std::optional<size_t>(1));
+  CHECK(plan.duties[1] == Duty::unknown);
+  situation.nodes[1].restarted = true;
+  plan = make_plan(situation);
+  CHECK_FALSE(plan.adopt.has_value());
+  CHECK(plan.duties[1] == Duty::follow);  // nothing was written there
+}
+
 }  // namespace sidestream::instance

@@ -1,0 +1,119 @@
+// succession.cc: how a primary is found that nobody ordered through us. Happy path: a node that somebody promoted by
+// hand is made the primary, if nothing was written at the former one since; when nobody is primary, the node that the
+// plan names is promoted with all that we have. Failure modes: what cannot be done changes nothing and is tried again
+// with a later plan; a promotion that would cost writes is not followed, and the log says so.
+#include "common/log.h"
+#include "common/text.h"
+#include "proxy/instance/steering.h"
+
+namespace sidestream::instance {
+namespace {
+
+constexpr int64_t kAnswersMs = 300;
+constexpr int64_t kConnectMs = 1000;
+constexpr int64_t kFreezeMs = 3000;
+constexpr int64_t kLevelMs = 2000;
+constexpr int64_t kSubscribersMs = 200;
+constexpr int64_t kStepMs = 2;
+constexpr int64_t kSureMs = 1500;  // a plan must stand so long before a node is promoted: each was looked at again
+
+int64_t number(std::string_view info, std::string_view field) {
+  return parse_int(resp::info_field(info, field)).value_or(-1);
+}
+
+}  // namespace
+
+void Steering::succeed(const Plan& plan) {
+  if (changing_role_) return;
+  if (plan.adopt) {
+    succession_.add(run_adoption(*nodes_[*plan.adopt]));
+    return;
+  }
+  const int64_t now_ms = world_.clock.now_ms();
+  if (plan.promote != promotable_) promotable_since_ms_ = now_ms;
+  promotable_ = plan.promote;
+  if (!promotable_ || now_ms - promotable_since_ms_ < kSureMs) return;
+  promotable_.reset();
+  succession_.add(run_election(*nodes_[*plan.promote]));
+}
+
+Task<void> Steering::run_election(Node& node) {
+  log_warning("instance", "no node is a primary any more: promoting {}, which has everything", node.name());
+  auto elected = co_await elect(node);
+  if (!elected.ok()) log_warning("instance", "{}", elected.error().detail);
+}
+
+/// Nobody is primary: `node` becomes it.
+Task<Result<void>> Steering::elect(Node& node) {
+  const Change change(*this, Change::Writer::as_is);
+  relay_.unfollow();
+  if (relay_.has_history()) {
+    auto level = co_await bring_level(node);
+    CO_RETURN_IF_ERROR(level);
+  }
+  relay_.truncate_to_safe_boundary();
+  node.set_duty(Duty::primary);  // else its own loop would make it follow us again
+  auto told = co_await node.command_to_lead();
+  CO_RETURN_IF_ERROR(told);
+  lead_by(node);
+  co_return co_await wait_for_takeover(node);
+}
+
+Task<void> Steering::run_adoption(Node& node) {
+  const replication::ReplId promoted_as = node.view().replid;
+  log_notice("instance", "{} was promoted by hand", node.name());
+  auto adopted = co_await adopt(node);
+  if (adopted.ok()) co_return;
+  refused_promotion_ = promoted_as;
+  log_warning("instance", "the promotion of {} is not followed: {}", node.name(), adopted.error().detail);
+  relay_changed();
+}
+
+/// Clients wait meanwhile. The former primary must have stopped where the new one begins.
+Task<Result<void>> Steering::adopt(Node& node) {
+  Node* former = primary_node();
+  if (former == nullptr) co_return Error{Errc::refused, "there is no primary that it could replace"};
+  const Change change(*this, Change::Writer::as_is);
+  const routing::HeldWrites held(plane_);
+  co_await plane_.hold_writes(kAnswersMs);
+  auto opened =
+      co_await replication::NodeConnection::open(world_, former->identity().address, credentials(), kConnectMs);
+  CO_RETURN_IF_ERROR(opened);
+  replication::NodeConnection& server = *opened.value();
+  std::vector<std::string> pause = {"CLIENT", "PAUSE", std::to_string(kFreezeMs), "WRITE"};
+  auto paused = co_await server.ask(std::move(pause));
+  CO_RETURN_IF_ERROR(paused);
+  const bool frozen = !paused.value().is_error();
+  auto replaced = co_await replace(*former, server, node, frozen);
+  if (!replaced.ok() && frozen) co_await server.ask(split("CLIENT UNPAUSE", ' '));
+  feed_plane();
+  co_await plane_.subscribers_moved(kSubscribersMs);
+  co_return std::move(replaced);
+}
+
+Task<Result<void>> Steering::replace(Node& former, replication::NodeConnection& server, Node& node, bool frozen) {
+  auto last = co_await server.demand(split("INFO replication", ' '));
+  CO_RETURN_IF_ERROR(last);
+  auto first = co_await node.ask(split("INFO replication", ' '));
+  CO_RETURN_IF_ERROR(first);
+  const ReplOffset end{number(last.value().text, "master_repl_offset")};
+  const ReplOffset fork = ReplOffset::before(number(first.value().text, "second_repl_offset"));
+  if (resp::info_field(first.value().text, "master_replid2") != resp::info_field(last.value().text, "master_replid")) {
+    co_return Error{Errc::refused, "it is of another history"};
+  }
+  if (end > fork) {
+    co_return Error{Errc::refused, former.name() + " went on for " + std::to_string(end - fork) +
+                                       " bytes since; they would be lost. Use FAILOVER, or stop writes (CLIENT PAUSE) "
+                                       "and compare offsets before"};
+  }
+  auto demoted = co_await former.demote(server, frozen);
+  CO_RETURN_IF_ERROR(demoted);
+  const int64_t deadline_ms = world_.clock.now_ms() + kLevelMs;
+  while (relay_.offset() < end && world_.clock.now_ms() < deadline_ms) co_await world_.clock.sleep(kStepMs);
+  node.set_duty(Duty::primary);
+  former.set_duty(Duty::follow);
+  lead_by(node);
+  co_return co_await wait_for_takeover(node);
+}
+
+}  // namespace sidestream::instance
