@@ -153,25 +153,22 @@ class FakeNode {
   void doom(Session& session);
   void reap();
   static Answer answer_of(const std::string& name);
-  void on_auth(Session& session, const Words& args);
-  void on_client(Session& session, const Words& args);
+  void on_auth(Session& session, const Words& args), on_client(Session& session, const Words& args);
   void on_command(Session& session, const Words& args);
   void on_config(Session& session, const Words& args);
   void on_debug(Session& session, const Words& args);
-  void on_discard(Session& session, const Words& args);
-  void on_exec(Session& session, const Words& args);
   void on_hello(Session& session, const Words& args);
   void on_info(Session& session, const Words& args);
-  void on_multi(Session& session, const Words& args);
   void on_ping(Session& session, const Words& args);
   void on_quit(Session& session, const Words& args);
   void on_replicaof(Session& session, const Words& args);
   void on_reset(Session& session, const Words& args);
   void on_role(Session& session, const Words& args);
   void on_select(Session& session, const Words& args);
-  void on_unwatch(Session& session, const Words& args);
   void on_wait(Session& session, const Words& args);
-  void on_watch(Session& session, const Words& args);
+  void on_multi(Session& session, const Words& args), on_exec(Session& session, const Words& args);
+  void on_watch(Session& session, const Words& args), on_unwatch(Session& session, const Words& args);
+  void on_discard(Session& session, const Words& args);
   std::string info_replication() const;
 
   // fake_primary.cc: we are the primary (of a stream of our own, or in the middle of a chain)
@@ -214,8 +211,7 @@ class FakeNode {
   std::string name_;
   std::string run_id_;
   FakeData data_;
-  bool loading_ = false;
-  bool frozen_ = false;
+  bool loading_ = false, frozen_ = false;
   int64_t paused_until_ms_ = 0;
   std::map<std::string, std::string> config_;
   FakeNodeCounters counters_;
