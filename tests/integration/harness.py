@@ -352,6 +352,15 @@ class Lab:
     def close(self):
         for thing in reversed(self.closers):
             thing.close()
+        if os.environ.get("SIDESTREAM_TEST_COVERAGE"):  # counts are written by a process that ends, not by one killed
+            for process in self.processes:
+                if isinstance(process, Instance) and process.alive():
+                    process.resume()
+                    process.signal(signal.SIGTERM)
+                    process.signal(signal.SIGTERM)
+            for process in self.processes:
+                if isinstance(process, Instance) and process.process is not None:
+                    process.process.wait(20)
         for process in self.processes:
             process.kill()
             release_port(process.port)
