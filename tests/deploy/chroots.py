@@ -16,10 +16,14 @@ import pytest
 
 from conftest import CACHE
 
-# In namespaces of their own: whatever the script leaves running ends with it.
-ENTER = """
+# A system of one's own over the one in $1, in $0/root; a copy where the kernel has no overlays, as on another overlay.
+OVERLAY = """
 mkdir -p "$0/root" "$0/upper" "$0/work"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$0/upper,workdir=$0/work" "$0/root" || cp -a "$1/." "$0/root"
+"""
+
+# In namespaces of their own: whatever the script leaves running ends with it.
+ENTER = OVERLAY + """
 cp "$0/files/"* "$0/root/"
 set -- "$0/root"
 mount -t proc proc "$1/proc"

@@ -15,6 +15,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from chroots import OVERLAY
+
 BRIDGE = "pods"
 GATEWAY = "10.77.0.1"
 
@@ -179,7 +181,11 @@ class Cluster:
     """`images`: container name -> root file system. `secrets`: name -> {key: text}."""
 
     def __init__(self, manifests, place, images, secrets, namespace="ns"):
-        self.manifests, self.place, self.images, self.secrets = manifests, place, images, secrets
+        self.manifests, self.place, self.secrets = manifests, place, secrets
+        self.images = {}
+        for name, image in images.items():
+            subprocess.run(["sh", "-euc", OVERLAY, place / f"root-{name}", image], check=True)
+            self.images[name] = place / f"root-{name}" / "root"
         self.namespace, self.last = namespace, 10
         self.hosts = place / "hosts"
         sh(f"""mount --make-rprivate /

@@ -74,7 +74,8 @@ def trees():
             levels = tree(replicas, fan_out)
             rows.append([f"{rate / 1e6:.0f} MB/s", f"{replicas:,}", fan_out, " + ".join(map(str, levels)),
                          f"{HOP_US * len(levels)} µs", percent(network_share(min(fan_out, replicas), rate))])
-    return table(["stream", "replicas", "fan-out", "instances by level", "added latency, p50", "of 10 Gbit/s each"], rows)
+    return table(["stream", "replicas", "fan-out", "instances by level", "added latency, p50", "of 10 Gbit/s each"],
+                 rows)
 
 
 def full_syncs():
@@ -87,7 +88,8 @@ def full_syncs():
             through = (min(replicas, fan_out) + len(levels) - 1 + fetched - 1) * size / NETWORK
             rows.append([f"{size / 1e9:.0f} GB", f"{replicas:,}", f"{direct:,.0f} s, {replicas:,} × the dataset",
                          f"{through:,.0f} s, {fetched} ×"])
-    return table(["dataset", "replicas at once", "stock: time, and what leaves the primary", "tree of 50: the same"], rows)
+    return table(["dataset", "replicas at once", "stock: time, and what leaves the primary", "tree of 50: the same"],
+                 rows)
 
 
 def sentinels():
