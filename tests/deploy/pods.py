@@ -196,6 +196,10 @@ class Cluster:
                      for index in range(workload["spec"]["replicas"])]
         self.hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{pod.address} {pod.domain}\n" for pod in self.pods))
 
+    def name(self, service, pod):
+        """A Service that has one pod; there is nobody to choose among several."""
+        self.hosts.write_text(self.hosts.read_text() + f"{pod.address} {service}\n")
+
     def next_address(self):
         self.last += 1
         return f"10.77.0.{self.last}"

@@ -94,6 +94,12 @@ def scenario(cluster):
         assert ask(pod, "GET", "from", port=6377) == pod.name.encode()
     say("every pod takes writes and reads them back")
 
+    cluster.name("rel-sidestream", proxies[1])
+    [script] = [pod["spec"]["containers"][0]["command"] for pod in cluster.manifests if pod["kind"] == "Pod"]
+    tested = proxies[2].container("node").execute(script)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    say("helm test succeeds")
+
     application = Application(proxies)
     application.goes_on()
     proxies[0].kill()
