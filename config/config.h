@@ -55,8 +55,10 @@ struct Hold {
 
 struct Sentinel {
   std::string master_name;
-  std::vector<Address> addresses;
-  int64_t quorum = 0;
+  std::vector<Address> addresses;  // empty: no Sentinel is asked
+  int64_t quorum = 0;              // 0: a majority of `addresses`
+  std::string username;
+  std::string password;
 };
 
 struct Limits {
@@ -125,6 +127,9 @@ struct Config {
   Hold hold;
   Sentinel sentinel;
   Limits limits;
+
+  /// A gateway in front of servers that Sentinel commands: it follows whom the Sentinels name.
+  bool follows_sentinels() const { return nodes.empty() && !sentinel.addresses.empty(); }
   std::vector<std::string> deny_commands;  // upper case
   LogConfig log;
 };

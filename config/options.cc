@@ -329,18 +329,28 @@ constexpr Option kOptions[] = {
      .at = AT(sentinel.master_name),
      .type = kWord,
      .help = "The name under which Sentinel watches this group.",
-     .planned = true,
      .heading = "Sentinel"},
     {.name = "sentinel.addresses",
      .at = AT(sentinel.addresses),
      .type = {.kind = Kind::list, .min = 1},
-     .help = "Sentinels that announce us.",
-     .planned = true},
+     .help =
+         "Sentinels to ask who is primary. Without nodes of its own the instance follows the one they name and reads "
+         "from its replicas. With nodes it stops taking writes when they name another."},
     {.name = "sentinel.quorum",
      .at = AT(sentinel.quorum),
      .type = count(0),
-     .help = "Sentinels that must agree.",
-     .planned = true},
+     .help = "How many of these addresses must name the same primary. 0: a majority."},
+    {.name = "sentinel.username",
+     .at = AT(sentinel.username),
+     .type = kText,
+     .help = "User name towards the Sentinels themselves. Empty: the default user.",
+     .reload = Reload::live},
+    {.name = "sentinel.password",
+     .at = AT(sentinel.password),
+     .type = kText,
+     .help = "Password towards the Sentinels themselves.",
+     .reload = Reload::live,
+     .secret = true},
 
     {.name = "limits.maxclients",
      .at = AT(limits.maxclients),
@@ -430,10 +440,10 @@ void check_addresses(const Config& config, std::vector<Conflict>& found) {
 }
 
 void check_servers(const Config& config, std::vector<Conflict>& found) {
-  if (config.nodes.empty() && config.replicaof.empty()) {
+  if (config.nodes.empty() && config.replicaof.empty() && config.sentinel.addresses.empty()) {
     found.push_back({"nodes",
-                     "there is no server to stand in front of; name at least one (--node HOST:PORT), or what "
-                     "to follow (--replicaof HOST:PORT)"});
+                     "there is no server to stand in front of; name at least one (--node HOST:PORT), what to follow "
+                     "(--replicaof HOST:PORT), or Sentinels that know (sentinel.addresses)"});
   }
   std::set<std::string> seen;
   for (const NodeConfig& node : config.nodes) {
@@ -446,6 +456,21 @@ void check_servers(const Config& config, std::vector<Conflict>& found) {
       found.push_back(
           {"replicaof", fmt::format("{} is one of our nodes; only another server can be followed", address)});
     }
+  }
+}
+
+void check_sentinel(const Config& config, std::vector<Conflict>& found) {
+  const Sentinel& sentinel = config.sentinel;
+  if (!sentinel.addresses.empty() && sentinel.master_name.empty()) {
+    found.push_back(
+        {"sentinel.master-name", "is needed with sentinel.addresses: the name given in `sentinel monitor`"});
+  }
+  if (sentinel.addresses.empty() && !sentinel.master_name.empty()) {
+    found.push_back({"sentinel.addresses", "is needed with sentinel.master-name: where the Sentinels listen"});
+  }
+  if (sentinel.quorum > static_cast<int64_t>(sentinel.addresses.size())) {
+    found.push_back({"sentinel.quorum", fmt::format("{} cannot agree where only {} are asked", sentinel.quorum,
+                                                    sentinel.addresses.size())});
   }
 }
 
@@ -546,6 +571,7 @@ std::vector<Conflict> conflicts(const Config& config) {
   if (config.listen.empty()) found.push_back({"listen", "there must be at least one address to listen on"});
   check_addresses(config, found);
   check_servers(config, found);
+  check_sentinel(config, found);
   for (const Rule& rule : config.routing.rules) {
     if (rule.keys.empty() && rule.commands.empty()) {
       found.push_back({"routing.rules", "a rule without keys and commands matches everything; use routing.reads"});

@@ -30,6 +30,21 @@ struct NodeFacts {
   uint64_t writes = 0;
 };
 
+/// A configured Sentinel and what it says.
+struct SentinelFacts {
+  std::string address;
+  std::string names;    // the primary; empty: it has not said lately
+  std::string trouble;  // why, in words
+  int64_t epoch = 0;
+};
+
+/// A server that follows the same primary beside us and is read from.
+struct PeerFacts {
+  std::string address;
+  std::string state;  // online, syncing, loading, down, foreign; instance: not read, it would ask others
+  ReplOffset offset;
+};
+
 struct Readiness {
   bool ready = false;
   /// name, whether it holds, and why not
@@ -74,6 +89,8 @@ class Group {
   virtual std::vector<NodeFacts> nodes() const = 0;
   /// Whether a node stands ready that could become the primary. Sentinel must not choose an instance without.
   virtual bool can_be_promoted() const = 0;
+  virtual std::vector<SentinelFacts> sentinels() const = 0;
+  virtual std::vector<PeerFacts> peers() const = 0;
   /// Whether that replica is one of our configured nodes.
   virtual bool is_own_node(const replication::ReplicaStatus& replica) const = 0;
   /// How old the data of a replica is that acknowledged `offset`.
@@ -85,6 +102,9 @@ class Group {
   /// REPLICAOF: follow `master`, or with nothing become a primary. Errc::refused says why not; then nothing changed.
   virtual Task<Result<void>> change_role(std::optional<Address> master) = 0;
   /// FAILOVER: begins a planned switch, and FAILOVER ABORT: it is put back. Errc::refused with stock's words.
+  /// Asks the upstream to hand the primary's role over to us. True: done. False: there is none who could.
+  /// Errc::refused: it could have, and did not.
+  virtual Task<Result<bool>> request_handover() = 0;
   virtual Result<void> begin_failover(FailoverOrder order) = 0;
   virtual Task<Result<void>> abort_failover() = 0;
   virtual SwitchFacts switch_facts() const = 0;

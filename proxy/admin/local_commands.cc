@@ -263,6 +263,12 @@ Task<routing::Answer> LocalCommands::replicaof(routing::Caller caller, std::vect
     co_return error("ERR REPLICAOF is refused on this port: use the instance's node port (`listen`)");
   }
   if (iequals(args[1], "no") && iequals(args[2], "one")) {
+    // Sentinel's word. REPLICAOF NO ONE, which people type, parts from the upstream without asking, as stock does.
+    if (iequals(args[0], "slaveof")) {
+      auto handed = co_await group_.request_handover();
+      if (!handed.ok()) co_return error("ERR " + handed.error().detail);
+      if (handed.value()) co_return simple("OK");
+    }
     const std::optional<Address> nobody;
     auto changed = co_await group_.change_role(nobody);
     co_return changed.ok() ? simple("OK") : error("ERR " + changed.error().detail);

@@ -82,6 +82,17 @@ void add_nodes(Scrape& scrape, Group& group) {
   }
 }
 
+void add_neighbours(Scrape& scrape, Group& group) {
+  for (const SentinelFacts& each : group.sentinels()) {
+    scrape.gauge("sentinel_votes", "1 while the Sentinel says who is primary.", each.names.empty() ? 0 : 1,
+                 {{"sentinel", each.address}});
+  }
+  for (const PeerFacts& each : group.peers()) {
+    scrape.gauge("peer_up", "1 while the replica beside us may be read.", each.state == "online" ? 1 : 0,
+                 {{"peer", each.address}});
+  }
+}
+
 void add_clients(Scrape& scrape, Group& group) {
   const auto clients = group.plane().clients();
   const auto& counters = group.plane().counters();
@@ -120,6 +131,7 @@ std::string metrics_text(Group& group) {
   scrape.counter("failovers_total", "Switches of the primary made by this instance.", group.switch_facts().failovers);
   add_replication(scrape, group);
   add_nodes(scrape, group);
+  add_neighbours(scrape, group);
   add_clients(scrape, group);
   return scrape.text();
 }

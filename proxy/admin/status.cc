@@ -88,6 +88,23 @@ std::string relay_held_reason(Group& group) {
   return quarantine ? quarantine->reason : "";
 }
 
+json sentinels_json(Group& group) {
+  json sentinels = json::array();
+  for (const SentinelFacts& each : group.sentinels()) {
+    sentinels.push_back(
+        {{"address", each.address}, {"names", each.names}, {"epoch", each.epoch}, {"trouble", each.trouble}});
+  }
+  return sentinels;
+}
+
+json peers_json(Group& group) {
+  json peers = json::array();
+  for (const PeerFacts& each : group.peers()) {
+    peers.push_back({{"address", each.address}, {"state", each.state}, {"offset", each.offset.value}});
+  }
+  return peers;
+}
+
 json upstream_json(Group& group) {
   const auto upstream = group.relay().upstream();
   return {{"address", upstream.address.empty() ? "" : upstream.address.text()},
@@ -198,6 +215,8 @@ std::string status_json(Group& group) {
       {"sync_failures", sync_failures_json(group)},
       {"nodes", nodes},
       {"replicas", replicas},
+      {"peers", peers_json(group)},
+      {"sentinels", sentinels_json(group)},
       {"counters", counters_json(group)},
       {"routing", reasons_json(group.plane().counters())},
       {"clients", {{"connected", clients.connected}, {"accepted", clients.accepted}, {"rejected", clients.rejected}}}};
@@ -272,6 +291,15 @@ std::string sidestream_section(Group& group) {
     fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,
                    node.address, node.is_primary ? "primary" : "replica", node.state, node.offset.value, node.lag_bytes,
                    node.reads, node.writes);
+  }
+  index = 0;
+  for (const SentinelFacts& each : group.sentinels()) {
+    fmt::format_to(to, "sentinel{}:address={},names={},epoch={}\r\n", index++, each.address, each.names, each.epoch);
+  }
+  index = 0;
+  for (const PeerFacts& each : group.peers()) {
+    fmt::format_to(to, "peer{}:address={},state={},offset={}\r\n", index++, each.address, each.state,
+                   each.offset.value);
   }
   return out;
 }

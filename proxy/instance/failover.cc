@@ -312,6 +312,8 @@ Task<Result<void>> Failover::tell_once(Handover handover) {
   CO_RETURN_IF_ERROR(opened);
   Connection server = std::move(opened).value();
   if (!handover.is_instance) co_return co_await tell_stock(*server, handover);
+  auto introduced = co_await server->introduce();
+  CO_RETURN_IF_ERROR(introduced);
   told_ = true;
   std::vector<std::string> words = {"SIDESTREAM", "TAKEOVER", handover.replid.text(),
                                     std::to_string(handover.at.value)};

@@ -79,6 +79,8 @@ class Instance final : private replication::RelayObserver,
   bool is_primary() const override { return steering_->is_primary(); }
   std::optional<Address> master() const override { return steering_->master(); }
   std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
+  std::vector<admin::SentinelFacts> sentinels() const override { return steering_->sentinels().facts(); }
+  std::vector<admin::PeerFacts> peers() const override { return steering_->peer_facts(); }
   bool can_be_promoted() const override { return steering_->can_be_promoted(); }
   bool is_own_node(const replication::ReplicaStatus& replica) const override {
     return steering_->node_of(replica) != nullptr;
@@ -87,6 +89,7 @@ class Instance final : private replication::RelayObserver,
   std::string trouble() const override;
   admin::Readiness readiness() const override;
   Task<Result<void>> change_role(std::optional<Address> master) override;
+  Task<Result<bool>> request_handover() override { return steering_->request_handover(); }
   Result<void> begin_failover(admin::FailoverOrder order) override { return failover_->begin(std::move(order)); }
   Task<Result<void>> abort_failover() override { return failover_->abort(); }
   admin::SwitchFacts switch_facts() const override;

@@ -2,6 +2,7 @@
 #include "proxy/instance/node.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/log.h"
 #include "common/text.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr int64_t kStepTimeoutMs = 1000;
 constexpr int64_t kLookEveryMs = 1000;
+constexpr int64_t kReconnectMs = 20;
 constexpr int64_t kSettlingLookEveryMs = 100;
 constexpr int64_t kPlanMs = 1;  // until a plan is made from what was seen
 
@@ -83,16 +85,19 @@ void Node::set_duty(Duty duty) {
 }
 
 Task<void> Node::watch() {
+  // Somebody may have closed one connection and nothing else: writes should not wait a second for that.
+  int64_t pause_ms = kReconnectMs;
   for (;;) {
     auto connection =
         co_await replication::NodeConnection::open(world_, identity_.address, credentials(), kStepTimeoutMs);
     if (connection.ok()) {
       auto ended = co_await watch_connection(*connection.value());
+      if (view_.reachable) pause_ms = kReconnectMs;
       lost(ended.error());
     } else {
       lost(connection.error());
     }
-    co_await look_.wait_for(world_.clock, kLookEveryMs);
+    co_await look_.wait_for(world_.clock, std::exchange(pause_ms, kLookEveryMs));
   }
 }
 
@@ -127,6 +132,10 @@ Task<Result<void>> Node::learn(replication::NodeConnection& connection) {
   auto ours = co_await connection.ask(split("INFO sidestream", ' '));
   CO_RETURN_IF_ERROR(ours);
   is_instance_ = ours.value().text.starts_with("# Sidestream");
+  if (is_instance_) {
+    auto introduced = co_await connection.introduce();
+    CO_RETURN_IF_ERROR(introduced);
+  }
   auto table = co_await connection.ask(split("COMMAND", ' '));
   CO_RETURN_IF_ERROR(table);
   if (!table.value().is_error()) {
@@ -264,6 +273,10 @@ Task<Result<void>> Node::open_desk() {
   desk_.reset();
   auto opened = co_await replication::NodeConnection::open(world_, identity_.address, credentials(), kStepTimeoutMs);
   CO_RETURN_IF_ERROR(opened);
+  if (is_instance_) {
+    auto introduced = co_await opened.value()->introduce();
+    CO_RETURN_IF_ERROR(introduced);
+  }
   desk_ = std::move(opened).value();
   co_return Result<void>();
 }

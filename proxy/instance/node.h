@@ -42,6 +42,8 @@ class Node {
   const NodeView& view() const { return view_; }
   /// Numeric "host:port" it was reached at; its replication link comes from there. Empty before the first connection.
   const std::string& reached_at() const { return reached_at_; }
+  /// The address by which it sees us; empty before the first connection.
+  const std::string& our_host() const { return our_host_; }
   bool is_instance() const { return is_instance_; }
   bool link_up() const { return link_up_; }  ///< master_link_status, of a replica
   /// It followed us with its link up not longer ago: a link that is made anew is no reason to give the node up.
@@ -50,6 +52,8 @@ class Node {
   /// Its last answer to PING, RESP; empty before the first.
   const std::string& ping_reply() const { return ping_reply_; }
   const std::string& trouble() const { return trouble_; }
+  /// Its INFO as of the last look; empty before the first.
+  const std::string& last_info() const { return infos_[0].text; }
   const std::string& version() const { return version_; }
   int databases() const { return databases_; }
   /// Its reply to COMMAND; nil until it was read. `table_serial` grows with each reading.

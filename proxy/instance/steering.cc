@@ -17,7 +17,13 @@ bool is_loopback(const std::string& host) { return host.starts_with("127.") || h
 }  // namespace
 
 Steering::Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane)
-    : world_(world), config_(config), relay_(relay), plane_(plane), replan_(*this) {}
+    : world_(world),
+      config_(config),
+      relay_(relay),
+      plane_(plane),
+      sentinels_(world, config, *this),
+      peers_(world, config, *this),
+      replan_(*this) {}
 
 Steering::~Steering() = default;
 
@@ -35,6 +41,7 @@ void Steering::start(int port, std::optional<Address> master) {
   feed_guard();
   if (master) become_replica(*master, false);
   for (auto& node : nodes_) node->start();
+  sentinels_.start();
   tasks_.add(tick());
 }
 
@@ -75,7 +82,11 @@ void Steering::replan() {
     situation.nodes.push_back(node->view());
     if (refused_promotion_ == node->view().replid) situation.nodes.back().restarted = true;  // as if by itself
   }
-  const Plan plan = make_plan(situation);
+  Plan plan = make_plan(situation);
+  if (config_.follows_sentinels()) {
+    follow_named();
+    plan.trouble = sentinels_.trouble();
+  }
   if (plan.trouble != trouble_) {
     trouble_ = plan.trouble;
     if (trouble_.empty())
@@ -107,6 +118,16 @@ void Steering::feed_guard() {
   }
   guard.wait_for_nodes(std::move(unheard));
   guard.nodes_hold(relay_.has_history() ? 0 : keys);
+}
+
+/// Once for each change of what they say: a Sentinel that commands us itself may be ahead of the others.
+void Steering::follow_named() {
+  const auto& named = sentinels_.named();
+  if (named && followed_ != named->primary) {
+    followed_ = named->primary;
+    if (master_ != followed_) become_replica(*followed_, false);
+  }
+  if (upstream_ != nullptr) peers_.update(upstream_->last_info());
 }
 
 void Steering::follow_primary(size_t index, bool by_order) {
@@ -158,6 +179,7 @@ std::optional<routing::PrimaryFacts> Steering::primary_facts() {
   if (node == nullptr || !node->heard_within(kAliveMs) || !node->view().reachable) return std::nullopt;
   if (!node->is_instance() && !node->view().is_master) return std::nullopt;
   if (!has_our_history(*node)) return std::nullopt;
+  if (config_.follows_sentinels() && !followed_) return std::nullopt;  // what an earlier run knew may be history
   return routing::PrimaryFacts{node->identity().address, config_.masteruser, config_.masterauth, node->is_instance()};
 }
 
@@ -231,6 +253,11 @@ std::vector<routing::TargetFacts> Steering::target_facts() const {
     target.lag_ms = lag_ms(link.acked);
     target.user = config_.masteruser;
     target.password = config_.masterauth;
+    targets.push_back(std::move(target));
+  }
+  for (auto& target : peers_.targets(relay_.history())) {
+    target.local = is_loopback(target.address.host);
+    target.lag_ms = lag_ms(target.acked);
     targets.push_back(std::move(target));
   }
   return targets;

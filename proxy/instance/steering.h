@@ -18,19 +18,21 @@
 #include "proxy/admin/group.h"
 #include "proxy/instance/lag_clock.h"
 #include "proxy/instance/node.h"
+#include "proxy/instance/peers.h"
+#include "proxy/instance/sentinel_watch.h"
 #include "proxy/replication/relay.h"
 #include "proxy/routing/plane.h"
 
 namespace sidestream::instance {
 
-class Steering final : public Node::Owner {
+class Steering final : public Node::Owner, public SentinelWatch::Owner {
  public:
   Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane);
   ~Steering();
   /// `port`: where the nodes are told to find us. `master`: the role at start.
   void start(int port, std::optional<Address> master);
 
-  bool is_primary() const { return !master_.has_value(); }
+  bool is_primary() const { return !master_.has_value() && !config_.follows_sentinels(); }
   const std::optional<Address>& master() const { return master_; }
   /// The node that speaks for us: the primary, or the first that follows us well; the upstream if there is none. May be
   /// null.
@@ -39,11 +41,13 @@ class Steering final : public Node::Owner {
   /// The server that takes writes. May be null.
   Node* writer();
   std::vector<admin::NodeFacts> node_facts() const;
+  std::vector<admin::PeerFacts> peer_facts() const { return peers_.facts(relay_.history()); }
   /// The node that this replica is; null if it is none of ours.
   const Node* node_of(const replication::ReplicaStatus& replica) const;
   const std::string& trouble() const { return trouble_; }
   std::vector<std::unique_ptr<Node>>& nodes() { return nodes_; }
   bool changing_role() const { return changing_role_; }
+  const SentinelWatch& sentinels() const { return sentinels_; }
 
   /// While it lives, no plan is made: one conversation alone moves the roles.
   class Change {
@@ -63,6 +67,8 @@ class Steering final : public Node::Owner {
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);
+  /// See admin::Group::request_handover().
+  Task<Result<bool>> request_handover();
   /// See admin::Group::take_over().
   Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at);
 
@@ -94,6 +100,8 @@ class Steering final : public Node::Owner {
   };
 
   void node_changed() override { ReadyQueue::current().post_turn_end(replan_); }
+  void sentinels_changed() override { ReadyQueue::current().post_turn_end(replan_); }
+  void follow_named();
   int follow_port() const override;
 
   Task<void> tick();
@@ -115,6 +123,8 @@ class Steering final : public Node::Owner {
   Task<Result<std::string>> let_lead(Node& node);
   Task<Result<std::string>> give_back(Node& server);
   Task<Result<void>> fill(Node& server);
+
+  Task<Result<bool>> handed_over(replication::NodeConnection& upstream);
 
   // succession.cc
   void succeed(const Plan& plan);
@@ -146,6 +156,9 @@ class Steering final : public Node::Owner {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::optional<size_t> primary_;  // among nodes_, while we front the primary
   std::string trouble_;
+  SentinelWatch sentinels_;
+  Peers peers_;
+  std::optional<Address> followed_;  // whom the Sentinels named when we last did as they said
   bool changing_role_ = false;
   bool writer_withheld_ = false;      // from the plane
   const Node* table_from_ = nullptr;  // whose COMMAND table the plane has

@@ -66,6 +66,13 @@ Task<Result<resp::Value>> NodeConnection::demand(std::vector<std::string> args) 
   co_return std::move(reply);
 }
 
+Task<Result<void>> NodeConnection::introduce() {
+  std::vector<std::string> words = {"SIDESTREAM", "READS", "primary"};
+  auto heard = co_await demand(std::move(words));
+  CO_RETURN_IF_ERROR(heard);
+  co_return Result<void>();
+}
+
 Task<Result<std::string>> NodeConnection::read_line() {
   auto line = next_line();
   co_return co_await with_timeout(world_.clock, timeout_ms_, "reading", std::move(line));

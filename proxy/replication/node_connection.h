@@ -38,6 +38,10 @@ class NodeConnection {
   /// ask(), where an error reply is Errc::refused with the server's words.
   Task<Result<resp::Value>> demand(std::vector<std::string> args);
 
+  /// Tells an instance that this is another one: what Sentinel has it close is not meant for us, and what it says about
+  /// offsets has to be its primary's.
+  Task<Result<void>> introduce();
+
   void send(std::string_view bytes) { stream_->write(bytes); }
   /// One line without its LF and CR; may be empty. Lines beyond 1 KB are Errc::protocol.
   Task<Result<std::string>> read_line();

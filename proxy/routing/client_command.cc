@@ -185,13 +185,14 @@ bool concerns_all_clients(std::span<const std::string_view> args) {
 }
 
 Task<void> ClientSession::run_client_everywhere(std::vector<std::string> args) {
-  const auto frame = co_await client_everywhere(std::move(args));
+  const auto frame = co_await client_everywhere(std::move(args), false);
   finish_step(frame);
 }
 
-Task<std::string> ClientSession::client_everywhere(std::vector<std::string> args) {
+/// `reconfigures`: the command stands in a transaction that also changes our role, as Sentinel sends it.
+Task<std::string> ClientSession::client_everywhere(std::vector<std::string> args, bool reconfigures) {
   if (iequals(args[1], "list")) co_return co_await client_list(std::move(args));
-  if (iequals(args[1], "kill")) co_return co_await client_kill(std::move(args));
+  if (iequals(args[1], "kill")) co_return co_await client_kill(std::move(args), reconfigures);
   co_return co_await client_pause(std::move(args));
 }
 
@@ -246,7 +247,13 @@ Task<std::string> ClientSession::client_list(std::vector<std::string> args) {
   co_return frame;
 }
 
-Task<std::string> ClientSession::client_kill(std::vector<std::string> args) {
+/// Sentinel closes clients so that they ask it anew where the primary is. That is news on the node port only, not even
+/// there while the role never changes, and never to the instances that pass their clients' writes on to us.
+bool ClientSession::concerned_by_role() const {
+  return face_ == Face::node && !core_.config.follows_sentinels() && policy_ != ReadPolicy::primary;
+}
+
+Task<std::string> ClientSession::client_kill(std::vector<std::string> args, bool reconfigures) {
   KillFilter filter;
   const bool old_form = args.size() == 3;
   if (old_form) {
@@ -262,9 +269,9 @@ Task<std::string> ClientSession::client_kill(std::vector<std::string> args) {
     bool asker = false;
   };
   auto killed = std::make_shared<Killed>();
-  Visit visit = [killed, filter, me = id_](Core& core) {
+  Visit visit = [killed, filter, me = id_, reconfigures](Core& core) {
     for (ClientSession* session : core.sessions.all()) {
-      if (!filter.fits(*session, me)) continue;
+      if (!filter.fits(*session, me) || (reconfigures && !session->concerned_by_role())) continue;
       ++killed->count;
       session->id() == me ? void(killed->asker = true) : session->kill();
     }

@@ -14,6 +14,8 @@
 
 namespace sidestream::routing {
 
+using Words = std::vector<std::string>;
+
 class ServerConnection;
 
 /// Printable and without blanks, as CLIENT LIST needs it.

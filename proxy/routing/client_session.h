@@ -51,6 +51,7 @@ class ClientSession {
   bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
   /// Not yet back at its channels, or at MONITOR.
   bool feed_moves() const { return move_.feed || move_.monitor || confirmations_dropped_ > 0; }
+  bool concerned_by_role() const;  ///< Sentinel's word that the role changes is meant for this client
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
@@ -178,13 +179,12 @@ class ClientSession {
   Task<void> tell_hello(std::string payload);
 
   // client_state.cc, client_command.cc
-  Taken session_command(const Entry& entry);
+  Taken session_command(const Entry& entry), client_unblock();
   std::string answer_session(Args args), auth(Args args), hello(Args args), select(Args args), ping(Args args), reset();
   std::string client(Args args), client_setinfo(Args args), client_reply(Args args);
-  Task<void> run_client_everywhere(std::vector<std::string> args);
-  Task<std::string> client_everywhere(std::vector<std::string> args), client_kill(std::vector<std::string> args);
-  Task<std::string> client_list(std::vector<std::string> args), client_pause(std::vector<std::string> args);
-  Taken client_unblock();
+  Task<void> run_client_everywhere(Words args);
+  Task<std::string> client_everywhere(Words args, bool reconfigures), client_kill(Words args, bool reconfigures);
+  Task<std::string> client_list(Words args), client_pause(Words args);
   Task<void> unblock(uint64_t id, std::string reason);
   bool password_fits(std::string_view user, std::string_view password) const;
   std::string log_in(std::string_view user, std::string_view password);

@@ -209,14 +209,16 @@ Task<void> ClientSession::exec_both(std::string theirs, std::vector<Transaction:
 
 Task<std::vector<std::string>> ClientSession::answer_own(const std::vector<Transaction::Own>& own) {
   std::vector<std::string> frames;
+  bool reconfigures = false;
   for (const Transaction::Own& each : own) {
+    reconfigures |= iequals(each.args[0], "slaveof") || iequals(each.args[0], "replicaof");
     std::vector<std::string> command = each.args;
     const bool waits = iequals(command[0], "wait") && parse_int(command.back()).value_or(-1) >= 0;
     if (waits) command.back() = "1";  // ms; inside a transaction nothing blocks
     const std::vector<std::string_view> args(command.begin(), command.end());
     const Entry* entry = core_.commands->find(args);
     if (concerns_all_clients(args)) {
-      auto frame = co_await client_everywhere(std::move(command));
+      auto frame = co_await client_everywhere(std::move(command), reconfigures);
       frames.push_back(std::move(frame));
       continue;
     }

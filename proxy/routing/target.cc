@@ -84,7 +84,7 @@ std::optional<ReplOffset> Target::check_role(std::string_view frame) {
   if (!freshness_.is_current()) return std::nullopt;  // we do not even know which history it speaks of
   // Nobody has from us what we have not passed on (0: no stream has been seen yet).
   const ReplOffset passed_on = freshness_.relayed();
-  if (passed_on.value > 0 && role->offset > passed_on) return std::nullopt;
+  if (!facts_.beside_us && passed_on.value > 0 && role->offset > passed_on) return std::nullopt;
   // Its offset means something to us only while it follows whom it followed when its link was known to be up.
   if (expected_upstream_.empty()) expected_upstream_ = role->upstream;
   if (expected_upstream_ != role->upstream) return std::nullopt;

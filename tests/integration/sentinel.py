@@ -15,10 +15,12 @@ QUICK = {"info-period": 500, "ping-period": 200, "ask-period": 200, "publish-per
 
 
 class Sentinel(Process):
-    """A real Sentinel. `options`: lines of its configuration, `sentinel` and the name left out."""
+    """A real Sentinel. `options`: what is said about the primary, `sentinel` and the name left out; other lines of its
+    configuration begin with `=`. `password`: its own."""
 
-    def __init__(self, lab, name, primary, quorum, options, quick=True):
+    def __init__(self, lab, name, primary, quorum, options, quick=True, password=None):
         super().__init__(lab, name)
+        self.password = password
         self.primary, self.quorum, self.options, self.quick = primary, quorum, options, quick
 
     def command(self):
@@ -26,11 +28,10 @@ class Sentinel(Process):
         if not path.exists():  # it rewrites its file itself
             host, port = self.primary
             lines = [f"port {self.port}", f"dir {self.dir}", f"logfile {self.log}", "protected-mode no"]
-            first = [line for line in self.options if line.startswith("global ")]
-            lines += ["sentinel " + line[7:] for line in first]
+            lines += [line[1:] for line in self.options if line[0] == "="]
             lines.append(f"sentinel monitor {NAME} {host} {port} {self.quorum}")
             for line in self.options:
-                if line not in first:
+                if line[0] != "=":
                     key, value = line.split(" ", 1)
                     lines.append(f"sentinel {key} {NAME} {value}")
             path.write_text("\n".join(lines) + "\n")
@@ -67,15 +68,16 @@ def as_dict(flat):
     return dict(zip(words[::2], words[1::2]))
 
 
+NAMES = ("=sentinel resolve-hostnames yes", "=sentinel announce-hostnames yes")
 QUICKLY = ("down-after-milliseconds 1000", "failover-timeout 6000", "parallel-syncs 2")
 
 
-def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, quick=True):
+def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, **more):
     """`primary`: (host, port)."""
     started = []
     for _ in range(count):
         name = f"sentinel{sum(p.name.startswith('sentinel') for p in lab.processes)}"
-        sentinel = Sentinel(lab, name, primary, quorum or count // 2 + 1, list(options), quick)
+        sentinel = Sentinel(lab, name, primary, quorum or count // 2 + 1, list(options), **more)
         lab.processes.append(sentinel)
         started.append(sentinel.start())
     return [sentinel.wait_up() for sentinel in started]

@@ -1,9 +1,9 @@
 """Stock Sentinels watch instances as if they were Redis servers: what they learn, what they are answered, whom they
 promote. Each case that decides about a failover is one that was measured with a real Sentinel."""
 
-from harness import HOST, parse_info, stays, wait_converged, wait_for
+from harness import HOST, free_port, parse_info, stays, wait_converged, wait_for
 from resp_client import ReplyError, RespClient
-from sentinel import NAME, QUICKLY, Trio, follows, start_sentinels
+from sentinel import NAME, NAMES, QUICKLY, Trio, follows, start_sentinels
 
 HELLO = "__sentinel__:hello"
 
@@ -80,6 +80,18 @@ def test_the_reconfiguration_is_answered_while_the_node_is_dead(lab, binary):
     first.config["replicaof"] = f"{HOST}:{third.port}"
     first.start().wait_up()
     assert first.info()["master_port"] == str(second.port), "the role that was given is kept, also against the file"
+
+
+def test_applications_on_the_service_port_keep_their_connections(lab, binary):
+    """They see a primary everywhere, so that the role moves is no news to them."""
+    port = free_port()
+    trio = Trio(lab, per_instance=({}, {"service_listen": f"{HOST}:{port}"}, {}))
+    second = trio.instances[1]
+    with RespClient(port) as application, second.client() as other, second.client() as sentinel:
+        assert application("SET", "k", "1") == "OK"
+        assert answered(reconfigure(sentinel, "NO", "ONE"))
+        assert other.read_until_close() == b""
+        assert application("SET", "k", "2") == "OK" and trio.nodes[1]("GET", "k") == b"2"
 
 
 def test_a_dead_node_cannot_be_promoted_and_says_so(lab, binary):
@@ -284,7 +296,7 @@ def test_with_host_names(lab, binary):
     """Addresses that are announced as names are names everywhere: in INFO, in Sentinel, in the SLAVEOF it sends."""
     trio = Trio(lab, announce_ip="localhost")
     trio.watch(1, primary=("localhost", trio.instances[0].port),
-               options=QUICKLY + ("global resolve-hostnames yes", "global announce-hostnames yes"))
+               options=QUICKLY + NAMES)
     sentinel = trio.sentinels[0]
     assert sentinel.master() == ("localhost", trio.instances[0].port)
     assert {each["name"].rsplit(":", 1)[0] for each in sentinel.replicas().values()} == {"localhost"}

@@ -1,0 +1,66 @@
+// request_handover.cc: SLAVEOF NO ONE, as Sentinel promotes, begins with a question to the upstream. An instance that
+// is well would take writes until Sentinel reaches it, and those would be lost; asked, it holds them until they are
+// ours.
+//
+//   we                                    the upstream
+//   PING, INFO                     ───►   is well, a primary, an instance
+//   FAILOVER TO us TIMEOUT         ───►   holds writes, waits until we have every byte, demotes its node
+//                                  ◄───   SIDESTREAM TAKEOVER, on a connection of its own: we are the primary
+//
+// Failure modes: an upstream that is no instance, does not answer, is unwell or does not know us cannot be asked: the
+// caller promotes as stock does. One that is well and did not finish in time goes on as the primary, and the caller
+// refuses: promoting beside it would lose what it acknowledges.
+#include "common/log.h"
+#include "common/text.h"
+#include "proxy/instance/steering.h"
+
+namespace sidestream::instance {
+namespace {
+
+constexpr std::string_view kTag = "instance";
+constexpr int64_t kAnswerMs = 500;     // a node that hangs is why Sentinel promotes us
+constexpr int64_t kHandoverMs = 1000;  // TIMEOUT of the FAILOVER
+constexpr int64_t kEndMs = 8000;       // until it says that it is over, either way
+constexpr int64_t kStepMs = 5;
+
+}  // namespace
+
+Task<Result<bool>> Steering::request_handover() {
+  if (!master_ || upstream_ == nullptr || !upstream_->is_instance() || !can_be_promoted()) co_return false;
+  const Address us{config_.announce_ip.empty() ? upstream_->our_host() : config_.announce_ip, follow_port(), ""};
+  auto opened = co_await replication::NodeConnection::open(world_, *master_, credentials(), kAnswerMs);
+  if (!opened.ok()) co_return false;
+  const auto connection = std::move(opened).value();
+  auto health = co_await connection->ask(split("PING", ' '));
+  if (!health.ok() || health.value().is_error()) co_return false;
+  std::vector<std::string> order = {
+      "FAILOVER", "TO", us.host, std::to_string(us.port), "TIMEOUT", std::to_string(kHandoverMs)};
+  auto begun = co_await connection->ask(std::move(order));
+  if (!begun.ok()) co_return false;
+  if (begun.value().is_error()) {
+    log_notice(kTag, "the upstream cannot hand over: {}", begun.value().text);
+    co_return false;
+  }
+  log_notice(kTag, "asked {} to hand over to {}", upstream_->name(), us.text());
+  co_return co_await handed_over(*connection);
+}
+
+/// True: we are the primary. False: the upstream broke before it told us to take over.
+Task<Result<bool>> Steering::handed_over(replication::NodeConnection& upstream) {
+  const int64_t deadline_ms = world_.clock.now_ms() + kEndMs;
+  std::string state = "failover";
+  while (master_ || changing_role_) {
+    if (world_.clock.now_ms() > deadline_ms || state == "no-failover") {
+      co_return Error{Errc::refused,
+                      "the upstream instance is well, but did not hand over in time; REPLICAOF NO ONE "
+                      "promotes without asking it"};
+    }
+    auto info = co_await upstream.ask(split("INFO replication", ' '));
+    if (!info.ok() && !changing_role_ && master_) co_return false;
+    if (info.ok()) state = resp::info_field(info.value().text, "master_failover_state");
+    if (master_ || changing_role_) co_await relay_.changed.wait_for(world_.clock, kStepMs);
+  }
+  co_return true;
+}
+
+}  // namespace sidestream::instance
