@@ -92,6 +92,27 @@ def replication_tables(result):
     yield ""
 
 
+def behaviour_tables(result):
+    if result.get("memory"):
+        names = list(next(iter(result["memory"].values())))
+        yield "Resident memory after the primary was filled, MB"
+        yield header(*names)
+        for size, cell in result["memory"].items():
+            yield f"  {size + ' MB':12}" + "".join(f"{cell[name]:18,.0f}" for name in names)
+        yield ""
+    if "switch" in result:
+        pauses = result["switch"]["pauses_ms"]
+        yield (f"Planned switch, {len(pauses)} times: slowest reply of a client that never stops writing: "
+               f"median {statistics.median(pauses):.0f} ms, worst {max(pauses):.0f} ms; usually "
+               f"{result['switch']['usual_ms']:.2f} ms")
+        yield ""
+    if result.get("freshness"):
+        yield "reads: fresh, the same 100,000 keys written and read: share of the reads that replicas answered"
+        for rate, cell in result["freshness"].items():
+            yield f"  {int(rate):>8,} writes/s wanted, {cell['writes_per_s']:>8,.0f} done {100 * cell['share']:9.1f} %"
+        yield ""
+
+
 def header(*columns):
     return f"  {'':12}" + "".join(f"{column:>18}" for column in columns)
 

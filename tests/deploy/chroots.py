@@ -65,10 +65,11 @@ class Chroot:
         for file in files:
             shutil.copy(file, self.place / "files")
 
-    def run(self, script, timeout=120):
-        """Returns what the script printed."""
+    def run(self, script, timeout=120, network=False):
+        """Returns what the script printed. With `network` that of this machine instead of a loopback of its own."""
         (self.place / "files/script").write_text(script)
-        done = subprocess.run(["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "sh", "-ec",
+        own = [] if network else ["--net"]
+        done = subprocess.run(["unshare", "--mount", *own, "--pid", "--ipc", "--fork", "--kill-child", "sh", "-ec",
                                ENTER, self.place, self.system], capture_output=True, text=True, timeout=timeout)
         assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout

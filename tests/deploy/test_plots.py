@@ -30,7 +30,10 @@ def figures():
             "latency": {"1000": {"direct": {"p50_us": 50}, "sidestream": {"p50_us": 100}}},
             "throughput": {"1": {"chain": {"mb_per_s": 100, "hop_kb": 2048},
                                  "sidestream": {"mb_per_s": 800, "hop_kb": 1024}}},
-            "full_sync": {"sidestream": {"1": {"last_s": 1.0}, "4": {"last_s": 2.0}, "forks_on_primary": 1}}}}
+            "full_sync": {"sidestream": {"1": {"last_s": 1.0}, "4": {"last_s": 2.0}, "forks_on_primary": 1}}},
+        "behaviour": {"memory": {"50": {"chain": 66, "sidestream": 13}},
+                      "switch": {"pauses_ms": [40.0, 50.0], "usual_ms": 0.1},
+                      "freshness": {"1000": {"share": 0.75, "reads": 9, "writes_per_s": 1000}}}}
 
 
 def drawn(path):
@@ -44,7 +47,7 @@ def test_every_kind_of_figure_is_drawn(tmp_path):
     written = plot_program().draw(figures(), tmp_path)
     assert set(written) == {f"{name}.svg" for name in (
         "clients-throughput", "clients-cpu", "clients-p99", "clients-idle", "replication-latency", "replication-stream",
-        "replication-memory", "replication-full-sync")}
+        "replication-memory", "replication-full-sync", "memory-by-dataset", "switch-pauses", "freshness-share")}
     for name in written:
         words = " ".join(drawn(tmp_path / name)["texts"])
         assert "tests/bench/run --rounds 3" in words and "A <fast> & cheap CPU, 2 cores" in words
@@ -59,5 +62,5 @@ def test_bars_are_as_long_as_their_figures(tmp_path):
 
 
 def test_what_was_not_measured_is_not_drawn(tmp_path):
-    only = {key: value for key, value in figures().items() if key != "replication"}
+    only = {key: value for key, value in figures().items() if key not in ("replication", "behaviour")}
     assert all(name.startswith("clients-") for name in plot_program().draw(only, tmp_path))
