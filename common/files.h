@@ -25,6 +25,12 @@ class File {
   virtual Task<Result<void>> sync() = 0;
 };
 
+/// Held until it is destroyed, or the process ends, however it ends.
+class FileLock {
+ public:
+  virtual ~FileLock() = default;
+};
+
 class Files {
  public:
   virtual ~Files() = default;
@@ -34,6 +40,8 @@ class Files {
   virtual Task<Result<void>> rename(std::string from, std::string to) = 0;
   /// Names in a directory, without the path, in no order.
   virtual Task<Result<std::vector<std::string>>> list(std::string directory) = 0;
+  /// At once. Creates the file if it is missing. Errc::refused: somebody else has it; the detail names the process.
+  virtual Result<std::unique_ptr<FileLock>> lock(const std::string& path) = 0;
   /// Creates a directory with its parents; fine if it exists.
   virtual Task<Result<void>> make_directory(std::string path) = 0;
 };

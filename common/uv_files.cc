@@ -3,9 +3,11 @@
 // A job owns its bytes and shares the descriptor: cancelling a wait while the pool is still writing is harmless.
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -100,6 +102,31 @@ int64_t make_path(const std::string& path) {
   return S_ISDIR(status.st_mode) ? 0 : -ENOTDIR;
 }
 
+class UvFileLock final : public FileLock {
+ public:
+  explicit UvFileLock(std::unique_ptr<Descriptor> descriptor) : descriptor_(std::move(descriptor)) {}
+
+ private:
+  std::unique_ptr<Descriptor> descriptor_;
+};
+
+/// The file holds the number of the process that has the lock.
+Result<std::unique_ptr<FileLock>> lock_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return io_error("cannot open", path, -errno);
+  auto descriptor = std::make_unique<Descriptor>(fd);
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return io_error("cannot lock", path, -errno);
+    std::string owner(20, '\0');
+    owner.resize(static_cast<size_t>(std::max<int64_t>(0, read_some(fd, 0, owner))));
+    return Error{Errc::refused, owner.empty() ? "another process" : "process " + owner};
+  }
+  const std::string pid = std::to_string(::getpid());
+  if (::ftruncate(fd, 0) != 0) return io_error("cannot write", path, -errno);
+  if (const int64_t status = write_all(fd, 0, pid); status < 0) return io_error("cannot write", path, status);
+  return std::unique_ptr<FileLock>(std::make_unique<UvFileLock>(std::move(descriptor)));
+}
+
 class UvFiles final : public Files {
  public:
   explicit UvFiles(uv_loop_t& loop) : loop_(loop) {}
@@ -147,6 +174,8 @@ class UvFiles final : public Files {
     if (status < 0) co_return io_error("cannot list", directory, status);
     co_return std::move(*names);
   }
+
+  Result<std::unique_ptr<FileLock>> lock(const std::string& path) override { return lock_file(path); }
 
   Task<Result<void>> make_directory(std::string path) override {
     std::function<int64_t()> job = [path] { return make_path(path); };

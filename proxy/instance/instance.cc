@@ -78,6 +78,8 @@ Result<void> Instance::bind() {
 }
 
 Task<Result<void>> Instance::start() {
+  auto taken = co_await take_directory();
+  CO_RETURN_IF_ERROR(taken);
   auto relay = co_await relay_->start();
   CO_RETURN_IF_ERROR(relay);
   co_await recall_dataset();
@@ -117,6 +119,20 @@ Task<void> Instance::keep_dataset() {
     }
     told = !written.ok();
   }
+}
+
+/// Two instances in one directory would take each other's files for leftovers.
+Task<Result<void>> Instance::take_directory() {
+  auto made = co_await world_.files.make_directory(config_.dir);
+  CO_RETURN_IF_ERROR(made);
+  auto lock = world_.files.lock(config_.dir + "/lock");
+  if (!lock.ok() && lock.error().code == Errc::refused) {
+    co_return Error{Errc::refused, "dir " + config_.dir + " is used by another instance (" + lock.error().detail +
+                                       "); give each instance a dir of its own"};
+  }
+  CO_RETURN_IF_ERROR(lock);
+  directory_lock_ = std::move(lock).value();
+  co_return Result<void>();
 }
 
 Result<void> Instance::listen_on(const Address& address, routing::Face face) {

@@ -111,6 +111,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> to_its_end(Task<Result<void>> change);
   Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
   Task<Result<void>> keep_role();
+  Task<Result<void>> take_directory();
   Result<void> listen_on(const Address& address, routing::Face face);
   Task<void> accept_loop(Listener& listener, routing::Face face);
   Task<void> ask_for_acks();
@@ -125,6 +126,7 @@ class Instance final : private replication::RelayObserver,
   std::set<std::string, std::less<>> changed_options_;  // by CONFIG SET, for CONFIG REWRITE
   std::string run_id_;
   int64_t started_ms_;
+  std::unique_ptr<FileLock> directory_lock_;
   std::map<uint64_t, replication::ReplicaHello> hellos_;  // sessions that sent REPLCONF and may become replicas
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<routing::Face> faces_;  // of the listeners, in the same order

@@ -175,3 +175,17 @@ def test_subcommands(lab, binary):
     nobody = run(binary, "status", "--admin", f"{HOST}:{free_port()}")
     assert nobody.returncode != 0 and nobody.stderr.strip()
     assert run(binary, "wait", "--admin", f"{HOST}:{free_port()}", "--ready", "--timeout", "300ms").returncode != 0
+
+
+def test_two_instances_never_share_a_directory(lab):
+    """Each would take the other's files for leftovers. A killed one leaves no lock behind."""
+    primary = lab.server()
+    first = lab.instance([primary])
+    second = lab.instance([primary], dir=first.config["dir"], start=False).start()
+    assert second.process.wait(20) == 4
+    words = second.log_text()
+    assert f"is used by another instance (process {first.process.pid})" in words and "a dir of its own" in words
+    assert first.alive()
+    first.kill()
+    second.start().wait_up()
+    second.wait_ready()

@@ -163,6 +163,21 @@ Task<Result<std::vector<std::string>>> SimFiles::list(std::string directory) {
   co_return names;
 }
 
+class SimFileLock final : public FileLock {
+ public:
+  SimFileLock(SimFiles& disk, std::string path) : disk_(disk), path_(std::move(path)) {}
+  ~SimFileLock() override { disk_.locks_.erase(path_); }
+
+ private:
+  SimFiles& disk_;
+  const std::string path_;
+};
+
+Result<std::unique_ptr<FileLock>> SimFiles::lock(const std::string& path) {
+  if (!locks_.insert(path).second) return Error{Errc::refused, "process 1"};
+  return std::unique_ptr<FileLock>(std::make_unique<SimFileLock>(*this, path));
+}
+
 Task<Result<void>> SimFiles::make_directory(std::string path) {
   std::string what = "mkdir " + path;
   auto possible = co_await operate(std::move(what));

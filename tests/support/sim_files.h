@@ -23,6 +23,7 @@ class SimFiles final : public Files {
   Task<Result<void>> remove(std::string path) override;
   Task<Result<void>> rename(std::string from, std::string to) override;
   Task<Result<std::vector<std::string>>> list(std::string directory) override;
+  Result<std::unique_ptr<FileLock>> lock(const std::string& path) override;
   Task<Result<void>> make_directory(std::string path) override;
 
   uint64_t capacity = UINT64_MAX;  ///< bytes of all files together; more gives ENOSPC
@@ -38,6 +39,7 @@ class SimFiles final : public Files {
 
  private:
   friend class SimFile;
+  friend class SimFileLock;
   /// One operation takes a moment and may fail.
   Task<Result<void>> operate(std::string what);
   Result<void> grow(uint64_t bytes) const;
@@ -49,6 +51,7 @@ class SimFiles final : public Files {
   };
   std::map<std::string, std::shared_ptr<Bytes>> files_;
   std::set<std::string> directories_;
+  std::set<std::string> locks_;
   size_t open_ = 0;
 };
 
