@@ -123,6 +123,7 @@ Task<void> Instance::keep_dataset() {
 
 /// Two instances in one directory would take each other's files for leftovers.
 Task<Result<void>> Instance::take_directory() {
+  if (directory_lock_ != nullptr) co_return Result<void>();  // start() is tried again
   auto made = co_await world_.files.make_directory(config_.dir);
   CO_RETURN_IF_ERROR(made);
   auto lock = world_.files.lock(config_.dir + "/lock");

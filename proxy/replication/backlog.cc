@@ -32,6 +32,11 @@ void Backlog::restart(ReplOffset offset) {
   first_byte_ = end_ = oldest_ = offset.next_byte();
 }
 
+void Backlog::release() {
+  first_byte_ = oldest_ = end_;
+  while (pieces_.size() > 1) pieces_.pop_front();
+}
+
 void Backlog::resize(int64_t size) {
   size_ = size;
   trim();

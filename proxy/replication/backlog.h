@@ -40,6 +40,8 @@ class Backlog {
 
   /// Forgets everything; the next byte is the one behind `offset`.
   void restart(ReplOffset offset);
+  /// Forgets what there is; the history goes on behind it. Room that was handed out stays valid.
+  void release();
   /// Somebody still wants the bytes from `byte` on; at most kKeptBytesMax beyond the size are kept for him.
   void keep_for(int64_t byte) { wanted_ = byte; }
   /// Takes effect at once, keeps what fits.

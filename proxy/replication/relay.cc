@@ -267,11 +267,31 @@ int64_t Relay::stream_wanted() const {
   return wanted;
 }
 
+/// repl-backlog-ttl: what nobody has asked for in all that time is not kept any longer.
+void Relay::release_if_alone() {
+  const int64_t now_us = world_.clock.now_us();
+  if (!links_.empty()) {
+    alone_since_us_ = -1;
+  } else if (alone_since_us_ < 0) {
+    alone_since_us_ = now_us;
+  }
+  const int64_t ttl_us = config_.repl_backlog_ttl * 1'000'000;
+  if (ttl_us == 0 || alone_since_us_ < 0 || now_us - alone_since_us_ < ttl_us || !stream_.in_sync()) return;
+  if (stream_.safe_boundary() != stream_.offset()) return;  // in the middle of a command: a second later
+  alone_since_us_ = now_us;
+  if (stream_.held().histlen == 0) return;
+  log_notice(kTag, "no replica for {} s (repl-backlog-ttl): {} of history are released", config_.repl_backlog_ttl,
+             human_bytes(stream_.held().histlen));
+  stream_.release();
+  observer_.upstream_changed();
+}
+
 Task<void> Relay::tick() {
   for (int64_t ticks = 0;;) {
     co_await world_.clock.sleep(kTickMs);
     for (const auto& [id, link] : links_) link->check_time();
     spool_.enforce_bounds();
+    release_if_alone();
     admission_.forget();
     if (++ticks % kTicksPerReport == 0) report_arrivals();
   }

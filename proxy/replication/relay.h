@@ -209,6 +209,7 @@ class Relay : private UpstreamLink::Owner,
   std::vector<Address> replica_sources() const;
   Task<void> tick();
   void reap();
+  void release_if_alone();
 
   struct Reaper : ReadyNode {
     explicit Reaper(Relay& owner)
@@ -239,6 +240,7 @@ class Relay : private UpstreamLink::Owner,
   std::unique_ptr<UpstreamLink> upstream_;
   bool alone_ = false;
   Reaper reaper_;
+  int64_t alone_since_us_ = -1;  // no replica is attached; -1: one is
   TaskSet tell_;
   TaskSet fetch_;
   TaskSet tasks_;

@@ -89,6 +89,14 @@ void Stream::truncate_to(ReplOffset offset) {
   changed.notify_all();
 }
 
+void Stream::release() {
+  CHECK(safe_boundary() == offset());
+  backlog_.release();
+  disk_.begin(history_, offset(), offset());
+  ++turns_;
+  changed.notify_all();
+}
+
 Result<void> Stream::received(size_t n) {
   std::string_view bytes(backlog_.write_space().data(), n);
   if (!in_sync()) {

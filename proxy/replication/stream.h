@@ -47,6 +47,8 @@ class Stream : private StreamScanner::Visitor {
   void shift(ReplId new_id);
   /// Drops what is behind `offset`, where a command ends outside a transaction.
   void truncate_to(ReplOffset offset);
+  /// Forgets all bytes, in memory and on disk; the history goes on. Only where a command ends outside a transaction.
+  void release();
   /// After a change of repl-backlog-size.
   void resize_backlog() { backlog_.resize(config_.repl_backlog_size); }
 

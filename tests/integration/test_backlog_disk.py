@@ -163,6 +163,25 @@ def test_a_disk_that_cannot_be_written_stops_nobody(lab):
     assert instance.counters()["full_syncs"] <= 1
 
 
+def test_history_that_nobody_wants_is_released(lab):
+    """repl-backlog-ttl counts from the last replica's end; our own place in the upstream's history stays."""
+    primary, instance, replica = chain(lab, repl_backlog_ttl=2)
+    write_megabytes(primary, instance, 4)
+    time.sleep(3)
+    assert instance.status()["backlog"]["histlen"] > 3 * MEGABYTE, "a replica is attached"
+    replica.kill()
+    wait_for(lambda: instance.status()["backlog"]["histlen"] < MEGABYTE, 20, "the history to be released")
+    wait_for(lambda: instance.status()["backlog"]["disk_bytes"] < MEGABYTE, 20, "its segments to go")
+    with primary.client() as client:
+        client("SET", "later", "x")
+    restart(instance, "kill")
+    later = lab.server(name="later")
+    later.replicaof(instance)
+    later.wait_link()
+    wait_converged(primary, [later])
+    assert instance.counters()["upstream_full_syncs"] == 0
+
+
 def test_kill_and_cut_at_random_moments(lab):
     """Instance, replica and links die again and again under load; the backlog reaches, so nobody is sent a dataset."""
     rounds = int(os.environ.get("SIDESTREAM_TEST_CRASHES", "20"))

@@ -43,6 +43,19 @@ TEST_CASE("histlen is exact to the byte") {
   CHECK(backlog.range().histlen == 4);  // what is gone is gone
 }
 
+TEST_CASE("released bytes are gone, room that was handed out before is not") {
+  Backlog backlog(1 << 20);
+  for (int i = 0; i < 100; ++i) backlog.append(std::string(5000, 'x'));
+  const auto room = backlog.write_space();
+  std::memcpy(room.data(), "behind", 6);
+  backlog.release();
+  CHECK(backlog.range().histlen == 0);
+  CHECK(backlog.oldest() == 500'001);
+  CHECK(backlog.memory_bytes() <= 256 * 1024);
+  backlog.commit(6);
+  CHECK(read_all(backlog, 500'001) == "behind");
+}
+
 TEST_CASE("bytes that were cut off stay unchanged for those who hold a slice of them") {
   Backlog backlog(1000);
   backlog.append("SET k v1");
