@@ -1,6 +1,7 @@
 """Snapshots as a possession: one for everybody, also after a restart, within bounds, admitted in an orderly way."""
 
 
+import os
 import time
 import urllib.request
 
@@ -13,6 +14,7 @@ from load import fill
 from tiny_rdb import make_rdb
 
 MEGABYTE = 1 << 20
+DATASET_MB = 300 if os.environ.get("SIDESTREAM_TEST_FULL_SIZE") else 12
 
 
 def scene(lab, megabytes=2, **config):
@@ -254,3 +256,40 @@ def test_the_replica_with_the_least_to_do_gives_the_snapshot(lab):
     assert backup.read_psync_reply().startswith(b"+FULLRESYNC")
     backup.read_payload()
     assert [server.stat("total_forks") - before for server, before in zip(servers, forks)] == [0, 0, 1]
+
+
+def memory(instance):
+    for line in open(f"/proc/{instance.process.pid}/status"):
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no VmHWM")
+
+
+def timed_attach(lab, front, count):
+    replicas = lab.servers(count)
+    began = time.monotonic()
+    for replica in replicas:
+        replica.replicaof(front)
+    for replica in replicas:
+        replica.wait_link(120)
+    return replicas, time.monotonic() - began
+
+
+def test_four_at_once_and_one_later(lab):
+    """One snapshot for all of them, in the memory of the backlog; the times beside those without an instance."""
+    primary, instance = scene(lab, DATASET_MB, repl_backlog_size="8mb")
+    times = {}
+    for name, front in (("through", instance), ("direct", primary)):
+        forks = primary.stat("total_forks")
+        four, times[name, 4] = timed_attach(lab, front, 4)
+        primary("SET", "between", name)
+        one, times[name, 1] = timed_attach(lab, front, 1)
+        times[name, "forks"] = primary.stat("total_forks") - forks
+        wait_converged(primary, four + one, 60)
+        for replica in four + one:
+            replica.kill()
+    print(f"{DATASET_MB} MB, four at once and one later, seconds and forks of the primary: {times}; "
+          f"peak memory of the instance {memory(instance) / MEGABYTE:.1f} MB")
+    assert times["through", "forks"] == 1 and times["direct", "forks"] >= 2
+    assert instance.counters()["snapshots_shared"] == 4
+    assert memory(instance) < 60 * MEGABYTE, "20 MB and the backlog, with room for the bursts of a busy machine"
