@@ -1,0 +1,88 @@
+// segment_fuzz.cc: what lies on disk: no bytes break the decoders, nothing damaged is taken for good, and what was
+// written is read back.
+//
+//   input = 0 file              bytes of a file: header lines, labels, frames
+//         | 1 decisions text    a segment of frames cut from the text; then one byte of it is changed, or its end is
+//         cut
+#include <string>
+#include <vector>
+
+#include "proxy/replication/segment.h"
+#include "proxy/replication/snapshot.h"
+#include "tests/fuzz/fuzz_input.h"
+
+namespace sidestream::fuzz {
+namespace {
+
+using namespace replication;
+
+const ReplId kId = *ReplId::parse(std::string(40, 'a'));
+
+/// The payloads of the frames behind `at` that are whole and follow each other, as a reader takes them.
+std::string read_frames(std::string_view file, size_t at, int64_t first) {
+  std::string payload;
+  for (;;) {
+    const auto checked = check_frame(file.substr(at));
+    if (!checked.ok()) return payload;
+    const auto header = decode_frame_header(file.substr(at));
+    CHECK(header.ok());
+    if (header.value().first != first + static_cast<int64_t>(payload.size())) return payload;
+    payload += checked.value();
+    at += kFrameHeaderBytes + checked.value().size();
+  }
+}
+
+void check_any_file(std::string_view file) {
+  size_t size = 0;
+  const auto header = decode_segment_header(file, size);
+  if (header.ok()) {
+    CHECK(size <= file.size() && size <= kSegmentHeaderBytesMax);
+    CHECK(header.value().number > header.value().previous);
+    size_t again = 0;
+    const auto twice = decode_segment_header(encode_segment_header(header.value()), again);
+    CHECK(twice.ok() && twice.value().first == header.value().first);
+    (void)read_frames(file, size, header.value().first);
+  }
+  const auto label = decode_label(file);
+  if (label.ok()) CHECK(decode_label(encode_label(label.value())).value() == label.value());
+  (void)check_frame(file);
+  (void)segment_number(file);
+}
+
+void check_damage(Input& input) {
+  const uint8_t cut = input.take(), where = input.take(), change = input.take();
+  const int64_t first = 1 + input.take();
+  const size_t piece = 1 + input.take_below(64);
+  const std::string text(input.rest());
+  const SegmentHeader header{3, 2, first, History{kId, {}, -1}, ReplOffset{first - 1}};
+  std::string file = encode_segment_header(header);
+  const size_t frames_at = file.size();
+  for (size_t at = 0; at < text.size(); at += piece) {
+    append_frame(file, first + static_cast<int64_t>(at), std::string_view(text).substr(at, piece));
+  }
+  CHECK(read_frames(file, frames_at, first) == text);
+  if (cut % 2 == 0) {
+    file.resize(file.size() - std::min<size_t>(file.size(), where));
+  } else {
+    file[file.size() * where / 256] = static_cast<char>(file[file.size() * where / 256] ^ change);
+  }
+  size_t size = 0;
+  if (decode_segment_header(file, size).ok() && size == frames_at) {
+    const std::string got = read_frames(file, frames_at, first);
+    CHECK(text.starts_with(got));
+  }
+}
+
+}  // namespace
+}  // namespace sidestream::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace sidestream::fuzz;
+  Input input(data, size);
+  if (input.take() % 2 == 0) {
+    check_any_file(input.rest());
+  } else {
+    check_damage(input);
+  }
+  return 0;
+}
