@@ -37,8 +37,14 @@ class Container:
     def environment(self):
         values = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
         for entry in self.spec.get("env", []):
-            field = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
-            values[entry["name"]] = self.pod.fields[field] if field else entry["value"]
+            source = entry.get("valueFrom", {})
+            if "fieldRef" in source:
+                values[entry["name"]] = self.pod.fields[source["fieldRef"]["fieldPath"]]
+            elif "secretKeyRef" in source:
+                secret = source["secretKeyRef"]
+                values[entry["name"]] = self.pod.cluster.secrets[secret["name"]][secret["key"]]
+            else:
+                values[entry["name"]] = entry["value"]
         return values
 
     def command(self, words):

@@ -62,8 +62,18 @@ helm.sh/chart: {{ $top.Chart.Name }}-{{ $top.Chart.Version | replace "+" "_" }}
 {{- fail (printf "terminationGracePeriodSeconds (%v) must be at least drainSeconds + 15 (%v): the proxy would be killed while clients leave" .Values.terminationGracePeriodSeconds (add (int .Values.drainSeconds) 15)) -}}
 {{- end -}}
 {{- if eq .Values.mode "gateway" -}}
-{{- if and (empty .Values.gateway.nodes) (empty .Values.gateway.replicaof) -}}
-{{- fail "gateway.nodes: name at least one server as HOST:PORT, or gateway.replicaof" -}}
+{{- $gateway := .Values.gateway -}}
+{{- if and (empty $gateway.nodes) (empty $gateway.replicaof) (empty $gateway.sentinel.addresses) -}}
+{{- fail "gateway.nodes: name at least one server as HOST:PORT, or gateway.sentinel.addresses, or gateway.replicaof" -}}
+{{- end -}}
+{{- if and $gateway.sentinel.addresses (empty $gateway.sentinel.masterName) -}}
+{{- fail "gateway.sentinel.masterName: the name that your Sentinels have for these servers (SENTINEL MASTERS lists it)" -}}
+{{- end -}}
+{{- if and $gateway.sentinel.addresses (or $gateway.nodes $gateway.replicaof) -}}
+{{- fail "gateway.sentinel.addresses: leave gateway.nodes and gateway.replicaof out, the Sentinels name the servers" -}}
+{{- end -}}
+{{- if and $gateway.nodes (gt (int $gateway.replicas) 1) -}}
+{{- fail "gateway.replicas: with gateway.nodes only 1, since every instance would tell the same nodes to follow it" -}}
 {{- end -}}
 {{- else if and .Values.sentinel.enabled (gt (int .Values.sentinel.quorum) (int .Values.sentinel.replicas)) -}}
 {{- fail (printf "sentinel.quorum (%v) is more than there are Sentinels (%v)" .Values.sentinel.quorum .Values.sentinel.replicas) -}}

@@ -9,6 +9,19 @@
 {{- if eq $top.Values.mode "stack" -}}
 {{- $_ := set $config "announce-ip" (printf "${POD_NAME}.%s" (include "sidestream.domain" $top)) -}}
 {{- $_ := set $config "nodes" (list (dict "address" "127.0.0.1:6380")) -}}
+{{- if $top.Values.sentinel.enabled -}}
+{{- /* So that a primary which comes back takes no writes while they name another. */ -}}
+{{- $addresses := list -}}
+{{- range until (int $top.Values.sentinel.replicas) -}}
+{{- $name := include "sidestream.sentinel" $top -}}
+{{- $addresses = append $addresses (printf "%s-%d.%s.%s.svc.%s:26379" $name . $name $top.Release.Namespace $top.Values.clusterDomain) -}}
+{{- end -}}
+{{- $_ := set $config "sentinel" (dict "master-name" $top.Values.sentinel.masterName "addresses" $addresses) -}}
+{{- end -}}
+{{- else if $top.Values.gateway.sentinel.addresses -}}
+{{- $sentinel := $top.Values.gateway.sentinel -}}
+{{- $_ := set $config "sentinel" (dict "master-name" $sentinel.masterName "addresses" $sentinel.addresses) -}}
+{{- $_ := set $config "announce-ip" "${POD_IP}" -}}
 {{- else -}}
 {{- $nodes := list -}}
 {{- range $top.Values.gateway.nodes }}{{ $nodes = append $nodes (dict "address" .) }}{{ end -}}
@@ -44,6 +57,11 @@ env:
   {{- if eq $top.Values.mode "stack" }}
   - name: POD_INDEX
     valueFrom: {fieldRef: {fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']"}}
+  {{- end }}
+  {{- if and (eq $top.Values.mode "stack") $top.Values.sentinel.enabled $top.Values.auth.existingSecret }}
+  # The one password that can be no file yet: that of the Sentinels.
+  - name: SIDESTREAM_SENTINEL_PASSWORD
+    valueFrom: {secretKeyRef: {name: {{ $top.Values.auth.existingSecret }}, key: {{ $top.Values.auth.key }}}}
   {{- end }}
 {{- with $top.Values.extraEnv }}
 {{ toYaml . | indent 2 }}
