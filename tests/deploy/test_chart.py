@@ -146,7 +146,8 @@ def test_a_change_of_configuration_rolls_the_pods():
     ({**GATEWAY, "gateway": {"nodes": ["redis"]}}, "gateway.nodes.0"),
     ({**GATEWAY, "gateway": {"nodes": ["redis:6379"], "replicas": 2}}, "gateway.replicas: with gateway.nodes only 1"),
     ({**GATEWAY, "gateway": {"sentinel": {"addresses": ["s:26379"]}}}, "gateway.sentinel.masterName"),
-    ({**GATEWAY, "gateway": {"nodes": ["r:1"], "sentinel": {"addresses": ["s:2"], "masterName": "m"}}}, "leave gateway"),
+    ({**GATEWAY, "gateway": {"nodes": ["r:1"], "sentinel": {"addresses": ["s:2"], "masterName": "m"}}},
+     "leave gateway"),
 ])
 def test_mistakes_are_refused_with_what_to_do(values, says):
     with pytest.raises(Refused, match=says):
