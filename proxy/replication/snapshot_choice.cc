@@ -69,11 +69,15 @@ std::vector<Address> rank(std::vector<SourceFacts> candidates, const SourceWish&
     reasons += (reasons.empty() ? "" : "; ") + facts.address.text() + ": " + words;
     return true;
   });
-  std::stable_sort(candidates.begin(), candidates.end(), [](const SourceFacts& a, const SourceFacts& b) {
+  const auto is_less_busy = [](const SourceFacts& a, const SourceFacts& b) {
     return std::tie(a.saves, a.ops_per_sec) < std::tie(b.saves, b.ops_per_sec);
-  });
+  };
   std::vector<Address> best;
-  for (SourceFacts& facts : candidates) best.push_back(std::move(facts.address));
+  while (!candidates.empty()) {  // of equals the first; (std::stable_sort is deprecated inside for clang-19)
+    const auto least = std::min_element(candidates.begin(), candidates.end(), is_less_busy);
+    best.push_back(std::move(least->address));
+    candidates.erase(least);
+  }
   return best;
 }
 
