@@ -148,7 +148,8 @@ class Lab:
         wait_for(f"replicas of {label}", lambda: online_replicas(primary) == 2)
         return [port for port, _ in nodes], [process for _, process in nodes]
 
-    def haproxy(self, primary):
+    def haproxy(self, primary, ready=True):
+        """A plain TCP relay, seen to work unless `ready` is False."""
         port = free_port()
         config = self.directory / "haproxy.cfg"
         config.write_text(f"""global
@@ -164,7 +165,8 @@ listen redis
     server primary 127.0.0.1:{primary}
 """)
         process = self.start("haproxy", ["haproxy", "-db", "-f", config])
-        wait_for("haproxy", lambda: command(port, "PING"), process)
+        if ready:
+            wait_for("haproxy", lambda: command(port, "PING"), process)
         return port, process
 
     def nutcracker(self, primary):

@@ -1,7 +1,7 @@
 """The replication plane: what one hop adds, for no hop (direct), a stock chained replica, and an instance.
 
 Latency: a probe written on the primary until its bytes come out of the end's stream; one process, one clock.
-Throughput: a synthetic primary streams as fast as all sinks sustain. Full sync: replicas attach and take the snapshot.
+Throughput: a synthetic primary streams as fast as all sinks sustain, also through HAProxy as a plain TCP relay. Full sync: replicas attach and take the snapshot.
 """
 
 import statistics
@@ -77,11 +77,12 @@ class ReplicationBench:
 
     def run_throughput(self):
         result = {}
+        names = self.names + (["haproxy"] if "haproxy" in self.options.contenders else [])
         for sinks in SINKS:
-            samples = {name: [] for name in self.names}
+            samples = {name: [] for name in names}
             for round_number in range(self.options.rounds):
                 self.options.say(f"round {round_number + 1}/{self.options.rounds}: stream to {sinks} replicas")
-                for name in self.names if round_number % 2 == 0 else self.names[::-1]:
+                for name in names if round_number % 2 == 0 else names[::-1]:
                     sample = self.attempt(f"throughput, {name}, {sinks}", self.measure_throughput, name, sinks)
                     samples[name].append(sample)
             result[str(sinks)] = all_medians(samples)
@@ -93,6 +94,8 @@ class ReplicationBench:
         hop, end = None, source
         if name == "chain":
             end, hop = self.lab.redis("chained-replica")
+        elif name == "haproxy":  # carries the bytes and knows nothing: as many upstream links as replicas
+            end, hop = self.lab.haproxy(source, ready=False)
         elif name == "sidestream":
             end, hop = self.lab.sidestream("sidestream", "--replicaof", f"127.0.0.1:{source}", ready=False)
         base_kb = memory_kb(hop.pid) if hop else 0

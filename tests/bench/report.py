@@ -92,6 +92,40 @@ def replication_tables(result):
     yield ""
 
 
+BACKLOG_MB = 64  # the default, with which it is measured
+
+
+def replication_figures(result):
+    """(what, figure or None, bar, whether it is a ceiling), for the bars below the tables."""
+    def cell(part, key, name):
+        return result.get(part, {}).get(key, {}).get(name, {})
+
+    def ratio(mine, other, field):
+        return mine[field] / other[field] if mine.get(field) and other.get(field) else None
+
+    for rate in result["latency"]:
+        mine = cell("latency", rate, "sidestream")
+        yield f"added latency at {int(rate):,} writes/s, mean, µs", mine.get("added_mean_us"), 100, True
+        yield f"added latency at {int(rate):,} writes/s, p99.9, µs", mine.get("added_p999_us"), 1000, True
+    one, relay = cell("throughput", "1", "sidestream"), cell("throughput", "1", "haproxy")
+    yield "stream to one replica / HAProxy, bytes per second", ratio(one, relay, "mb_per_s"), 0.8, False
+    yield "stream to one replica / HAProxy, CPU per GB", ratio(one, relay, "cpu_s_per_gb"), 1.0, True
+    mine, direct = result["full_sync"].get("sidestream", {}), result["full_sync"].get("direct", {})
+    for count, words, bar in (("1", "the first replica", 1.15), ("4", "four more", 1.0)):
+        yield (f"full sync of {words} / direct, time", ratio(mine.get(count, {}), direct.get(count, {}), "last_s"), bar,
+               True)
+    yield "forks of the primary for all five", mine.get("forks_on_primary"), 1, True
+    peak = mine.get("hop_peak_kb")
+    yield "peak memory during it, MB", peak / 1024 if peak else None, 20 + BACKLOG_MB, True
+
+
+def replication_bars(result):
+    """What is aimed at, beside what was measured."""
+    for what, figure, bar, ceiling in replication_figures(result):
+        yield bar_line(what, "", figure, bar, ceiling)
+    yield ""
+
+
 def behaviour_tables(result):
     if result.get("memory"):
         names = list(next(iter(result["memory"].values())))
