@@ -1,7 +1,8 @@
 """The replication plane: what one hop adds, for no hop (direct), a stock chained replica, and an instance.
 
 Latency: a probe written on the primary until its bytes come out of the end's stream; one process, one clock.
-Throughput: a synthetic primary streams as fast as all sinks sustain, also through HAProxy as a plain TCP relay. Full sync: replicas attach and take the snapshot.
+Throughput: a synthetic primary streams as fast as all sinks sustain, also through HAProxy as a plain TCP relay.
+Full sync: replicas attach and take the snapshot.
 """
 
 import statistics

@@ -210,7 +210,8 @@ def test_kill_and_cut_at_random_moments(lab):
     with Load(primary.port, threads=2, pause=0.002, large=1 << 18):
         for _ in range(rounds):
             time.sleep(rng.uniform(0.02, 0.4))
-            kind = rng.choice(["instance", "instance", "follower", "follower", "upstream link", "replica link", "freeze"])
+            kind = rng.choice(["instance", "instance", "follower", "follower", "upstream link", "replica link",
+                               "freeze"])
             done[kind] = done.get(kind, 0) + 1
             if kind == "instance":
                 full += instance.counters()["full_syncs"]
