@@ -268,7 +268,7 @@ constexpr Option kOptions[] = {
     {.name = "wipe-guard",
      .at = AT(wipe_guard),
      .type = one_of("hold|pass"),
-     .help = "An upstream that comes back under a new history, empty or with less than a tenth of the keys. hold: keep "
+     .help = "An upstream that comes back under a new history, empty or with less than half of the keys. hold: keep "
              "our data, serve reads, hold writes, until it recovers or SIDESTREAM ACCEPT, REJECT or REVIVE says what "
              "to do. pass: follow it, as a stock replica does.",
      .reload = Reload::live,

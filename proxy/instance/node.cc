@@ -150,6 +150,7 @@ Task<Result<void>> Node::learn(replication::NodeConnection& connection) {
 }
 
 Task<Result<void>> Node::look(replication::NodeConnection& connection) {
+  const int64_t began_us = world_.clock.now_us();
   auto pong = co_await connection.ask(split("PING", ' '));
   CO_RETURN_IF_ERROR(pong);
   ping_reply_ = as_reply(pong.value());
@@ -157,11 +158,13 @@ Task<Result<void>> Node::look(replication::NodeConnection& connection) {
   CO_RETURN_IF_ERROR(info);
   if (view_.reachable && info.value().text.starts_with("BUSY")) {
     heard_ms_ = world_.clock.now_ms();  // a script runs on and on: alive, and SCRIPT KILL has to get through
+    looked_us_ = began_us;
     co_return Result<void>();
   }
   if (info.value().is_error()) co_return Error{Errc::refused, info.value().text};
   if (!view_.reachable) log_notice("node " + view_.name, "up: {}", resp::info_field(info.value().text, "role"));
   take_info(info.value().text, our_host_);
+  looked_us_ = began_us;
   infos_[0].text = std::move(info.value().text);
   owner_.node_changed();
   co_return Result<void>();

@@ -49,6 +49,8 @@ class Node {
   /// It followed us with its link up not longer ago: a link that is made anew is no reason to give the node up.
   bool linked_within(int64_t ms) const;
   bool heard_within(int64_t ms) const;
+  /// What is known of it was true at this time or later (clock, microseconds); 0: nothing is known.
+  int64_t looked_us() const { return looked_us_; }
   /// Its last answer to PING, RESP; empty before the first.
   const std::string& ping_reply() const { return ping_reply_; }
   const std::string& trouble() const { return trouble_; }
@@ -117,6 +119,7 @@ class Node {
   bool is_instance_ = false;
   bool link_up_ = false;
   int64_t heard_ms_ = -1;
+  int64_t looked_us_ = 0;
   int64_t linked_ms_ = -1;  // followed us with its link up
   std::string ping_reply_;
   std::string trouble_;

@@ -156,7 +156,10 @@ Task<Result<void>> Steering::bring_level(Node& node) {
     auto role = co_await node.ask(split("INFO replication", ' '));
     CO_RETURN_IF_ERROR(role);
     const auto applied = parse_int(resp::info_field(role.value().text, "master_repl_offset"));
-    if (applied && *applied >= relay_.safe_boundary().value) co_return Result<void>();
+    // Offsets mean nothing in another history: somebody may have pointed it elsewhere a moment ago.
+    const bool ours =
+        !relay_.has_history() || relay_.history().replid.matches(resp::info_field(role.value().text, "master_replid"));
+    if (ours && applied && *applied >= relay_.safe_boundary().value) co_return Result<void>();
     if (world_.clock.now_ms() > deadline) {
       co_return Error{Errc::timed_out, "the node " + node.name() + " did not apply what this instance had received"};
     }

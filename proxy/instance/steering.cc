@@ -109,6 +109,9 @@ void Steering::feed_guard() {
     guard.count(source->view().keys);
     source->set_trusted();
   }
+  // A link that broke is the first sign that another process may come up there: not in a second, now.
+  const int64_t lost_at_us = relay_.upstream().lost_at_us;
+  if (source != nullptr && lost_at_us != 0 && source->looked_us() <= lost_at_us) source->look_again();
   std::string unheard;
   int64_t keys = 0;
   const bool waits = world_.clock.now_ms() - started_ms_ <= kFirstAnswersMs;

@@ -130,6 +130,7 @@ UpstreamStatus Relay::upstream() const {
   const bool streaming = state == UpstreamLink::State::connected;
   const int64_t last_io_us = streaming ? upstream_->last_io_us() : upstream_->progress().last_io_us;
   if (last_io_us != 0) status.last_io_ms = (world_.clock.now_us() - last_io_us) / 1000;
+  status.lost_at_us = upstream_->lost_at_us();
   if (upstream_->lost_at_us() != 0)
     status.link_down_since_ms = (world_.clock.now_us() - upstream_->lost_at_us()) / 1000;
   status.was_up = upstream_->was_connected();

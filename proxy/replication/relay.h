@@ -57,6 +57,7 @@ struct UpstreamStatus {
   std::string last_error;           ///< why the last attempt or link ended; empty after a success
   int64_t last_io_ms = -1;          ///< since the last byte; -1 without an established link
   int64_t link_down_since_ms = -1;  ///< since the link was lost; -1: up, or never was up
+  int64_t lost_at_us = 0;           ///< when that was, on the world's clock; 0: up, or never was up
   bool was_up = false;
   Progress snapshot;  ///< of the payload being received
 };

@@ -264,6 +264,7 @@ Task<bool> Relay::fetch_from(Address source, Credentials credentials, std::strin
     spool_.keep(std::exchange(arriving_, nullptr));
     co_return true;
   }
+  arriving_.reset();  // its file goes, unless a replica is still being told
   reasons += (reasons.empty() ? "" : "; ") + name + ": " + fetched.error().detail;
   co_return false;
 }

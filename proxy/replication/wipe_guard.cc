@@ -13,11 +13,11 @@ namespace {
 
 constexpr std::string_view kTag = "wipe-guard";
 
-/// Far smaller: less than a tenth. Once suspected, it has to hold nine tenths of ours: those who write to it directly
-/// must not talk us over key by key.
+/// Far smaller: less than half. Once suspected, it has to hold nine tenths of ours: those who write to it directly must
+/// not talk us over key by key.
 bool is_enough(int64_t offered, int64_t ours, bool suspected) {
   if (ours == 0 || offered == 0) return ours == 0;
-  return suspected ? offered >= ours - ours / 10 : offered >= ours / 10;
+  return suspected ? offered >= ours - ours / 10 : offered >= ours / 2;
 }
 
 std::string keys_text(int64_t keys) {

@@ -2,7 +2,7 @@
 // is told what is offered, and says yes or no before a byte of it reaches anybody. No connections, no clock.
 //
 // Happy path: our history goes on, or another one holds about as much as ours: yes. Failure modes: another history that
-// is empty or holds less than a tenth of our keys is held: it stays so, whatever is written to it meanwhile, until the
+// is empty or holds less than half of our keys is held: it stays so, whatever is written to it meanwhile, until the
 // upstream goes on with our history, holds nearly what we hold, is accepted by hand, or another one is followed.
 #pragma once
 

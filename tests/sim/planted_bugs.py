@@ -81,6 +81,16 @@ BUGS = [
     ("a closed replica is never forgotten", REPL + "relay.cc",
      "ReadyQueue::current().post(reaper_);", "",
      "relay", "do not exist|not converged|left behind|hangs"),
+    # The wipe guard.
+    ("an empty history is let in", REPL + "wipe_guard.cc",
+     "if (!reason) return {};", "if (!reason || offered.keys == 0) return {};",
+     "instance", "is not held|lost its data|is answered|" + CHECK_FAILED),
+    ("whoever grows is let in", REPL + "wipe_guard.cc",
+     "suspected ? offered >= ours - ours / 10 : offered >= ours / 2", "suspected ? offered >= 1 : offered >= 1",
+     "relay", "is given .* keys where"),
+    ("writes do not wait for the verdict", "proxy/instance/steering.cc",
+     "if (!has_our_history(*node)) return std::nullopt;", "",
+     "instance", "a write went to the primary|is answered|is not held|is lost"),
     # The client plane and the instance.
     ("the ROLE in front of reads is not looked at", PLANE + "server_connection.cc",
      "const bool fresh = entry.need.value < 0 || proven_ >= entry.need;", "const bool fresh = true;",

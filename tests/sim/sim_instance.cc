@@ -111,7 +111,6 @@ class Group {
     config.masterauth = config.requirepass = password_;
     config.repl_backlog_size = int64_t{1} << world_.dice().between(12, 20);
     if (world_.dice().chance(400)) config.repl_backlog_disk_size = int64_t{1} << world_.dice().between(14, 20);
-    config.wipe_guard = "pass";
     if (instances_.empty() && world_.dice().chance(300)) {
       reads_ = std::array{ReadPolicy::bounded, ReadPolicy::eventual, ReadPolicy::primary}[world_.dice().below(3)];
     }
@@ -366,6 +365,45 @@ class Group {
     if (world_.dice().chance(500)) world_.weather() = roll_weather(world_.dice(), false);
   }
 
+  /// The primary dies when all are level, and comes up without its data, perhaps while its instance is down. Nobody
+  /// else loses a key, and by order what is left leads.
+  void lose_the_data() {
+    world_.calm();
+    for (auto& node : nodes_) heal(*node);
+    bring_home();
+    ledger_.quiet = true;
+    const bool level = world_.run_until([&] { return all_equal() && all_resting(); }, 60'000);
+    if (level && !primary_->data().empty()) {
+      InstanceHost& owner = *instances_[instances_[0]->group().is_primary() ? 0 : 1];
+      FakeNode& lost = *std::exchange(primary_, nullptr);
+      const uint64_t digest = lost.data().digest();
+      const bool restarts = world_.dice().chance(400);
+      if (restarts && world_.dice().chance(500)) owner.crash();
+      lost.crash();
+      world_.run_for(world_.dice().between(20, 2000));  // a process takes its time
+      lost.start();
+      world_.run_for(world_.dice().between(0, 2000));
+      if (restarts) owner.crash();
+      if (restarts) owner.boot();
+      ledger_.quiet = false;
+      const auto is_held = [&] { return owner.relay().guard().quarantine().has_value(); };
+      if (!world_.run_until(is_held, 30'000)) return fail("a primary without data is not held");
+      world_.run_for(world_.dice().between(0, 5000));
+      for (auto& node : nodes_) {
+        if (node.get() != &lost && node->data().digest() != digest) fail(node->name() + " lost its data");
+      }
+      if (!lost.data().empty()) fail("a write went to the primary that had lost its data");
+      if (world_.failed() || !obeyed(owner, {"SIDESTREAM", "REVIVE"})) return fail("REVIVE is not obeyed");
+      switched_ = true;
+      for (auto& node : nodes_) {
+        if (node.get() != &lost && !node->is_replica()) primary_ = node.get();
+      }
+      if (primary_ == nullptr) return fail("nobody is primary after REVIVE");
+    }
+    ledger_.quiet = false;
+    if (world_.dice().chance(500)) world_.weather() = roll_weather(world_.dice(), false);
+  }
+
   /// An operator takes a replica for another one and points it at a server of other data, whose offsets are far ahead.
   void lead_astray(size_t i) {
     FakeNode& node = *nodes_[i];
@@ -405,7 +443,7 @@ class Group {
     SimRandom& dice = world_.dice();
     FakeNode& node = *nodes_[dice.below(nodes_.size())];
     SimFiles& disk = world_.host(instances_[dice.below(instances_.size())]->host()).files();
-    switch (dice.below(18)) {
+    switch (dice.below(19)) {
       case 0:
       case 1:
         return world_.cut_any();
@@ -438,6 +476,8 @@ class Group {
       case 14:
       case 16:
         return fail_over();
+      case 17:
+        return lose_the_data();
       default:
         node.options().apply_max_ms = dice.chance(500) ? 0 : dice.between(1, 500);
         return;

@@ -19,7 +19,7 @@ Config roll_config(SimRandom& dice) {
   if (dice.chance(600)) config.repl_backlog_disk_size = int64_t{1} << dice.between(14, 20);
   config.repl_timeout = dice.chance(700) ? 60 : dice.between(6, 20);
   config.full_sync_max_concurrent = dice.between(1, 4);
-  config.wipe_guard = "pass";  // nobody is there to accept a new history by hand
+  if (dice.chance(300)) config.wipe_guard = "pass";
   if (dice.chance(200)) config.masterauth = config.requirepass = "secret";
   return config;
 }
@@ -51,6 +51,7 @@ class Group {
       world_.run_for(world_.dice().between(0, 2000));
       trouble();
       for (auto& relay : relays_) relay->inspect();
+      count_keys();
     }
   }
 
@@ -63,7 +64,11 @@ class Group {
     for (size_t i = 1; i < nodes_.size(); ++i) {
       if (nodes_[i].get() != primary_) send_home(i);
     }
-    if (world_.run_until([&] { return all_equal(); }, 300'000) || world_.failed()) return rest();
+    const auto settled = [&] {
+      accept_what_is_held();
+      return all_equal();
+    };
+    if (world_.run_until(settled, 300'000) || world_.failed()) return rest();
     std::string states;
     for (auto& relay : relays_) states += "\n  " + relay->describe();
     for (auto& node : nodes_) states += "\n  " + describe(*node);
@@ -77,6 +82,7 @@ class Group {
     nodes_.push_back(std::make_unique<FakeNode>(world_, chronicle_, std::move(options)));
     nodes_.back()->on_sync = [this](const SyncEvent& event) {
       for (auto& relay : relays_) relay->judge(event);
+      judge_wipe(event);
     };
     nodes_.back()->start();
   }
@@ -106,6 +112,39 @@ class Group {
     const auto& p = *primary_;
     return converged(p, replicas) &&
            std::all_of(relays_.begin(), relays_.end(), [&](const auto& relay) { return relay->caught_up_with(p); });
+  }
+
+  static int64_t keys(const FakeNode& node) {
+    int64_t sum = 0;
+    for (int db = 0; db < FakeData::kDatabases; ++db) sum += static_cast<int64_t>(node.data().size(db));
+    return sum;
+  }
+
+  /// What an instance asks the primary once a second.
+  void count_keys() {
+    for (auto& relay : relays_) {
+      if (!relay->running() || !relay->relay().has_history() || primary_ == nullptr || primary_->loading()) continue;
+      const bool same = relay->relay().history().replid.text() == primary_->replid();
+      if (!same || relay->relay().upstream().state != "connected") continue;
+      relay->relay().guard().count(keys(*primary_));
+      if (relay == relays_[0]) lost_keys_ = 0;  // it was let in some time ago
+    }
+  }
+
+  /// The operator gives up what was there.
+  void accept_what_is_held() {
+    for (auto& relay : relays_) {
+      if (relay->running() && relay->relay().guard().accept()) lost_keys_ = 0;
+    }
+  }
+
+  /// Nobody behind the relay that knew them loses nearly all keys without the operator's word.
+  void judge_wipe(const SyncEvent& event) {
+    if (primary_ == nullptr || lost_keys_ < 10 || event.primary != relays_[0]->address() ||
+        !event.reply.starts_with("+FULLRESYNC"))
+      return;
+    if (event.reply.find(primary_->replid()) == std::string::npos || keys(*primary_) * 3 > lost_keys_) return;
+    world_.fail(fmt::format("{}: is given {} keys where {} were lost", event.who, keys(*primary_), lost_keys_));
   }
 
   /// Nothing happens any more: what is on the disks now stays there, the latest snapshot with its label, and what could
@@ -143,12 +182,19 @@ class Group {
     const std::string rdb = world_.dice().chance(600) ? node.save() : std::string();
     if (world_.dice().chance(300)) world_.run_for(world_.dice().between(0, 500));
     const bool is_primary = &node == primary_;
+    count_keys();
+    const auto knows_all = [&](RelayFront& relay) {
+      return relay.running() && relay.relay().has_history() && relay.config().wipe_guard == "hold" &&
+             relay.caught_up_with(node) && relay.relay().upstream().state == "connected";
+    };
+    if (is_primary && rdb.empty() && knows_all(*relays_[0])) lost_keys_ = keys(node);
     node.crash();
     world_.run_for(world_.dice().between(0, 3000));
     node.start(rdb, is_primary ? Address() : home(i));
   }
 
   void restart_relay(RelayFront& relay) {
+    lost_keys_ = 0;  // what outlives the process is the instance's
     relay.crash();
     if (world_.dice().chance(400)) world_.host(relay.address().host).files().lose_power();
     world_.run_for(world_.dice().between(0, 5000));
@@ -233,6 +279,7 @@ class Group {
   std::vector<std::unique_ptr<FakeNode>> nodes_;
   std::vector<std::unique_ptr<RelayFront>> relays_;
   FakeNode* primary_ = nullptr;
+  int64_t lost_keys_ = 0;  // of a primary that came back empty, as long as nobody has accepted that
   TaskSet load_;
 };
 
