@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from conftest import CACHE, ROOT
+from conftest import CACHE, ROOT, alone
 
 CHART = ROOT / "deploy/helm"
 CLIENT = "@kubernetes/client-node@1.4.0"
@@ -83,16 +83,21 @@ def render(values, release="rel", namespace="ns"):
     return Rendered([manifest for manifest in yaml.safe_load_all(text) if manifest], notes)
 
 
+def install(place):
+    if not shutil.which("npm"):
+        pytest.skip("no npm here, so no models of Kubernetes")
+    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--ignore-scripts",
+                           "--prefix", place, CLIENT], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"npm could not install {CLIENT}")
+
+
 def strict_findings(manifests):
     """What Kubernetes' own models say against them."""
     modules = CACHE / "npm/kubernetes/node_modules"
-    if not (modules / "@kubernetes/client-node").is_dir():
-        if not shutil.which("npm"):
-            pytest.skip("no npm here, so no models of Kubernetes")
-        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--ignore-scripts", "--prefix",
-                               modules.parent, CLIENT], capture_output=True)
-        if done.returncode != 0:
-            pytest.skip(f"npm could not install {CLIENT}")
+    with alone("npm"):
+        if not (modules / "@kubernetes/client-node").is_dir():
+            install(modules.parent)
     done = subprocess.run(["node", Path(__file__).with_name("strict.mjs"), modules], input=json.dumps(manifests),
                           capture_output=True, text=True)
     assert done.returncode in (0, 1) and (done.returncode == 0) == (not done.stdout), done.stderr

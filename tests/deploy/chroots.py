@@ -10,11 +10,12 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from conftest import CACHE
+from conftest import CACHE, alone
 
 # A system of one's own over the one in $1, in $0/root; a copy where the kernel has no overlays, as on another overlay.
 OVERLAY = """
@@ -41,18 +42,24 @@ def base(packages):
     if os.geteuid() != 0:
         pytest.skip("a chroot takes root")
     names = ",".join(sorted(packages))
-    made_before = CACHE / "chroot" / hashlib.sha256(names.encode()).hexdigest()[:16]
-    if not made_before.exists():
-        made_before.parent.mkdir(parents=True, exist_ok=True)
-        fresh = made_before.with_suffix(f".{os.getpid()}")
+    place = CACHE / "chroot" / hashlib.sha256(names.encode()).hexdigest()[:16]
+    with alone("chroot"):
+        if not place.exists():
+            make(names, place)
+    return place
+
+
+def make(names, place):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as beside:
+        fresh = Path(beside) / "system"
         made = subprocess.run(["mmdebstrap", "--variant=minbase", "--mode=root", f"--include={names}",
                                "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*",
                                "--dpkgopt=path-exclude=/usr/share/doc/*",
                                "bookworm", fresh], capture_output=True, text=True)
         if made.returncode != 0:
             pytest.skip(f"mmdebstrap could not make a system: {made.stderr.strip().splitlines()[-1]}")
-        fresh.rename(made_before)
-    return made_before
+        fresh.rename(place)
 
 
 class Chroot:

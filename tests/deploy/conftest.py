@@ -1,5 +1,7 @@
 """Fixtures for what people run Sidestream with: the lab of the integration tests, and the package as built."""
 
+import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,6 +15,15 @@ sys.path[:0] = [str(ROOT / "tests/integration"), str(Path(__file__).parent)]
 import harness  # noqa: E402  (it is in the other directory)
 
 CACHE = Path(os.environ.get("SIDESTREAM_TEST_CACHE") or ROOT / ".cache")
+
+
+@contextlib.contextmanager
+def alone(what):
+    """While something is put into the cache: tests run beside each other."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f"{what}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def pytest_configure(config):
