@@ -253,8 +253,11 @@ constexpr Option kOptions[] = {
     {.name = "upstream-ack",
      .at = AT(upstream_ack),
      .type = one_of("received|quorum:N"),
-     .help = "What our acknowledgement to the upstream means: we have it, or N replicas have it.",
-     .planned = true},
+     .help =
+         "What our acknowledgement to the upstream means: we have received it, or N replicas behind us have applied "
+         "it. Then WAIT at the primary counts these, not us; with fewer than N nothing more is acknowledged.",
+     .reload = Reload::live,
+     .redis_name = "upstream-ack"},
     {.name = "write-ack",
      .at = AT(write_ack),
      .type = one_of("primary|quorum:N"),

@@ -2,6 +2,7 @@
 #include "proxy/replication/relay.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "common/log.h"
@@ -15,6 +16,14 @@ namespace {
 constexpr std::string_view kTag = "relay";
 constexpr int64_t kTickMs = 1000;
 constexpr int64_t kTicksPerReport = 10;  // of the progress of transfers that take long
+
+/// Of "quorum:N"; 0 for anything else.
+size_t quorum_of(const std::string& text) {
+  constexpr std::string_view kQuorum = "quorum:";
+  if (!text.starts_with(kQuorum)) return 0;
+  return static_cast<size_t>(
+      std::max<int64_t>(parse_int(std::string_view(text).substr(kQuorum.size())).value_or(0), 0));
+}
 
 }  // namespace
 
@@ -181,6 +190,7 @@ Result<void> Relay::upstream_offers(const Dataset& offered, bool related) {
 void Relay::history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) {
   ++(full_resync ? counters_.upstream_full_syncs : counters_.upstream_partial_syncs);
   guard_.settled();
+  replicas_have_ = {};
   if (stream_.begun()) {
     log_warning(kTag, "the upstream has no continuation of {} behind offset {}: a new history {} begins at {}",
                 stream_.history().replid.text(), stream_.offset().value, history.replid.text(), offset.value);
@@ -212,7 +222,30 @@ void Relay::downstream_moved(const DownstreamLink& link) {
   changed.notify_all();
 }
 
+ReplOffset Relay::acknowledgeable() const {
+  const ReplOffset received = stream_.safe_boundary();
+  return quorum_of(config_.upstream_ack) == 0 ? received : std::min(received, replicas_have_);
+}
+
+/// The upstream's WAIT and min-replicas shall count what really stands behind us, and wait no longer than needed.
+void Relay::count_replicas() {
+  const size_t quorum = quorum_of(config_.upstream_ack);
+  if (quorum == 0) return;
+  std::vector<ReplOffset> acked;
+  for (const auto& [id, link] : links_) {
+    if (link->ended()) continue;
+    const ReplicaStatus status = link->status();
+    if (status.state == "online" && status.acks && !status.rdb_only) acked.push_back(status.acked);
+  }
+  if (acked.size() < quorum) return;
+  std::sort(acked.begin(), acked.end(), std::greater<>());
+  if (acked[quorum - 1] <= replicas_have_) return;
+  replicas_have_ = acked[quorum - 1];
+  if (upstream_ != nullptr) upstream_->acknowledge_at(acknowledgeable());
+}
+
 void Relay::downstream_acked(const DownstreamLink& link) {
+  count_replicas();
   observer_.replica_changed(link.id());
   changed.notify_all();
 }
@@ -259,7 +292,8 @@ void Relay::stream_command(const StreamScanner::Command& command) {
 }
 
 void Relay::stream_getack(ReplOffset offset) {
-  if (upstream_ != nullptr) upstream_->acknowledge_at(offset);
+  // With a quorum the replicas, who are asked as well, answer first.
+  if (upstream_ != nullptr) upstream_->acknowledge_at(std::min(offset, acknowledgeable()));
 }
 
 int64_t Relay::stream_wanted() const {

@@ -107,8 +107,7 @@ class Relay : private UpstreamLink::Owner,
   void set_credentials(Credentials credentials);
   /// Drops the upstream link; history, backlog and replicas stay.
   void unfollow();
-  /// The same, and until the next follow() nobody is expected to know more than we do: whoever comes with another
-  /// history gets ours.
+  /// The same, and until the next follow() whoever comes with another history gets ours.
   void serve_alone();
   /// Drops the upstream connection; it is made again at once (CLIENT KILL TYPE master). False: there was none.
   bool disconnect_upstream();
@@ -160,7 +159,6 @@ class Relay : private UpstreamLink::Owner,
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
   const RelayCounters& counters() const { return counters_; }
-  /// What it is told and asked is up to the instance.
   WipeGuard& guard() { return guard_; }
   const WipeGuard& guard() const { return guard_; }
 
@@ -174,6 +172,7 @@ class Relay : private UpstreamLink::Owner,
   Result<void> upstream_offers(const Dataset& offered, bool related) override;
   void history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) override;
   void snapshot_received(std::shared_ptr<Snapshot> snapshot) override;
+  ReplOffset acknowledgeable() const override;
   void stream_broken() override;
   // DownstreamLink::Owner
   bool upstream_is_connected() const override;
@@ -192,6 +191,7 @@ class Relay : private UpstreamLink::Owner,
   Result<void> snapshot_offered(const ReplId& replid, ReplOffset offset) override;
   void snapshot_arriving(std::shared_ptr<Snapshot> snapshot) override;
 
+  void count_replicas();
   void cut_to_safe_boundary();
   std::shared_ptr<Snapshot> usable_snapshot(const DownstreamLink& link) const;
   bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const;
@@ -224,7 +224,6 @@ class Relay : private UpstreamLink::Owner,
   const std::string run_id_;
   Announcement announcement_;
   RelayCounters counters_;
-
   Spool spool_;
   Stream stream_;
   std::shared_ptr<Snapshot> arriving_;  // complete ones are in the spool
@@ -240,6 +239,7 @@ class Relay : private UpstreamLink::Owner,
   std::map<uint64_t, int> newest_formats_;  // of RDB, that a replica can load, by link
   std::unique_ptr<UpstreamLink> upstream_;
   bool alone_ = false;
+  ReplOffset replicas_have_;  // upstream-ack's quorum of them, never less
   Reaper reaper_;
   int64_t alone_since_us_ = -1;  // no replica is attached; -1: one is
   TaskSet tell_;

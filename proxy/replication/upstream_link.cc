@@ -267,7 +267,7 @@ Task<void> UpstreamLink::acknowledge() {
   const ReplOffset began_at = stream_.offset();
   const int64_t began_us = world_.clock.now_us();
   for (;;) {
-    acknowledge_at(stream_.safe_boundary());
+    acknowledge_at(owner_.acknowledgeable());
     const int64_t now_us = world_.clock.now_us();
     const bool first = after_payload_ && stream_.offset() == began_at && now_us - began_us < kFirstAcksUs;
     const int64_t pause_ms = first ? kFirstAcksMs : kAckMs;

@@ -40,6 +40,8 @@ class UpstreamLink {
     virtual void history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) = 0;
     /// Servers before 7.0 send their whole dataset; it is of use for our replicas. After history_begins().
     virtual void snapshot_received(std::shared_ptr<Snapshot> snapshot) = 0;
+    /// What may be acknowledged now; at most the last whole command.
+    virtual ReplOffset acknowledgeable() const = 0;
     /// The stream turned out broken behind its last whole command: what is beyond is to be dropped.
     virtual void stream_broken() = 0;
   };

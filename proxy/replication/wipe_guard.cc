@@ -87,7 +87,7 @@ Result<void> WipeGuard::judge(const Dataset& offered, bool related) {
   if (!quarantine_ || quarantine_->offered.replid != offered.replid) {
     times_held_ += quarantine_ ? 0 : 1;
     quarantine_ = Quarantine{offered, "held: " + *reason + std::string(kWayOut)};
-    log_error(kTag, "{}", quarantine_->reason);
+    log_warning(kTag, "{}", quarantine_->reason);
   }
   return Error{Errc::refused, quarantine_->reason};
 }

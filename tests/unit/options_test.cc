@@ -171,7 +171,7 @@ TEST_CASE("values") {
     CHECK(set(config, "routing.prefer", "zone:eu-1").ok());
     CHECK_FALSE(set(config, "routing.prefer", "zone:").ok());
     CHECK(failure("routing.reads", "stale") == "wanted one of fresh, bounded, eventual, primary, not 'stale'");
-    CHECK(failure("upstream-ack", "quorum:0") == "not available in this version; leave it out");
+    CHECK(failure("write-ack", "quorum:0") == "not available in this version; leave it out");
   }
   SUBCASE("addresses") {
     CHECK(failure("listen", "tls://127.0.0.1:1").find("tls:// is not available") != std::string::npos);
