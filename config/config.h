@@ -53,6 +53,13 @@ struct Hold {
   int64_t max_bytes = 64 << 20;
 };
 
+/// The way out.
+struct Drain {
+  int64_t grace_ms = 0;
+  int64_t timeout_ms = 5000;
+  std::string hand_over = "instance";  // no, instance, replica
+};
+
 struct Sentinel {
   std::string master_name;
   std::vector<Address> addresses;  // empty: no Sentinel is asked
@@ -125,6 +132,7 @@ struct Config {
 
   Routing routing;
   Hold hold;
+  Drain drain;
   Sentinel sentinel;
   Limits limits;
 

@@ -54,7 +54,7 @@ constexpr std::string_view kHelp[] = {
     "REVIVE",
     "    Give back what is held here: a replica of ours takes over, or the upstream is filled and promoted again.",
     "DRAIN",
-    "    Stop accepting clients, finish what is in flight, and exit.",
+    "    Hand over the role of the primary if somebody can take it, let clients finish, and exit.",
     "HELP",
     "    Print this help.",
 };

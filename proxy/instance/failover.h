@@ -72,6 +72,7 @@ class Failover {
 
   /// FAILOVER; goes on by itself after an ok. Errc::refused with stock's words.
   Result<void> begin(admin::FailoverOrder order);
+  bool has_target(const admin::FailoverOrder& order) const { return choose(order).has_value(); }
   /// FAILOVER ABORT; everything is put back when it returns. Errc::refused with stock's words, or because the target
   /// may have taken over already.
   Task<Result<void>> abort();

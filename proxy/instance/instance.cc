@@ -16,7 +16,8 @@ constexpr int64_t kInfoPatienceMs = 100;  // contract: a node that is slower is 
 constexpr int64_t kPingGraceMs = 3000;    // a node silent for longer makes our PING fail, so that Sentinel notices
 constexpr std::string_view kMustNotServe =
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-constexpr int64_t kDrainMs = 5000;
+constexpr int64_t kDrainStepMs = 10;
+constexpr int64_t kLastRepliesMs = 1000;
 constexpr int64_t kKeepDatasetMs = 500;
 
 std::string error_reply(std::string_view text) {
@@ -409,18 +410,49 @@ Task<Result<void>> Instance::save_state() {
 void Instance::drain() {
   if (draining_) return;
   draining_ = true;
+  log_notice("instance", "draining: not ready any more");
+  tasks_.add(leave());
+}
+
+Task<void> Instance::leave() {
+  co_await world_.clock.sleep(config_.drain.grace_ms);
+  co_await leave_the_lead();
   log_notice("instance", "draining: no new clients");
   accepting_.cancel_all();
   listeners_.clear();
-  plane_->close_all();
-  tasks_.add(drain_clients());
-}
-
-Task<void> Instance::drain_clients() {
-  const int64_t deadline = world_.clock.now_ms() + kDrainMs;
-  while (plane_->clients().connected > 0 && world_.clock.now_ms() < deadline) co_await world_.clock.sleep(10);
+  co_await see_clients_off();
   log_notice("instance", "drained");
   if (drained_) drained_();
+}
+
+/// If somebody below us can be the primary in our place.
+Task<void> Instance::leave_the_lead() {
+  while (failover_->state() != Failover::State::none) co_await failover_->ended.wait();
+  if (!steering_->is_primary() || config_.drain.hand_over == "no") co_return;
+  admin::FailoverOrder order;
+  order.below_us_only = true;
+  order.instances_only = config_.drain.hand_over == "instance";
+  order.timeout_ms = std::max<int64_t>(config_.drain.timeout_ms, 1);
+  if (!failover_->has_target(order)) co_return;
+  auto begun = failover_->begin(std::move(order));
+  if (!begun.ok()) co_return;
+  while (failover_->state() != Failover::State::none) co_await failover_->ended.wait();
+  if (!steering_->is_primary()) co_await steering_->pass_replicas_on();
+}
+
+/// Who waits for nothing goes at once, the others when they have their answer.
+Task<void> Instance::see_clients_off() {
+  const int64_t deadline_ms = world_.clock.now_ms() + config_.drain.timeout_ms;
+  while (plane_->clients().connected > 0 && world_.clock.now_ms() < deadline_ms) {
+    plane_->close_idle();
+    co_await world_.clock.sleep(kDrainStepMs);
+    co_await plane_->look_around();
+  }
+  plane_->close_all();
+  const int64_t last_ms = world_.clock.now_ms() + kLastRepliesMs;
+  while (plane_->clients().connected > 0 && world_.clock.now_ms() < last_ms) {
+    co_await world_.clock.sleep(kDrainStepMs);
+  }
 }
 
 }  // namespace sidestream::instance

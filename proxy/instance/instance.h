@@ -43,7 +43,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> start();
   /// What to do when a drain, whoever asked for it, is over.
   void when_drained(std::function<void()> done) { drained_ = std::move(done); }
-  /// Stops accepting and lets clients finish.
+  /// Not ready from now on; the role of the primary is handed over, clients finish, then when_drained().
   void drain() override;
 
   /// Where clients connect, as bound (port 0 was replaced).
@@ -117,7 +117,9 @@ class Instance final : private replication::RelayObserver,
   Task<void> ask_for_acks();
   Task<void> recall_dataset();
   Task<void> keep_dataset();
-  Task<void> drain_clients();
+  Task<void> leave();
+  Task<void> leave_the_lead();
+  Task<void> see_clients_off();
   std::string replconf(uint64_t session_id, std::span<const std::string_view> args);
 
   World& world_;

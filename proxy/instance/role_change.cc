@@ -97,6 +97,23 @@ Task<void> Steering::demoted(Node& former) {
   }
 }
 
+Task<void> Steering::pass_replicas_on() {
+  if (!master_) co_return;
+  for (const auto& link : relay_.replicas()) {
+    const Address address{link.host, link.port, ""};
+    if (link.port == 0 || link.rdb_only || node_of(link) != nullptr || address == *master_) continue;
+    auto opened = co_await replication::NodeConnection::open(world_, address, credentials(), kDemoteMs);
+    if (!opened.ok()) continue;
+    std::vector<std::string> follow = {"REPLICAOF", master_->host, std::to_string(master_->port)};
+    auto told = co_await opened.value()->demand(std::move(follow));
+    if (told.ok()) {
+      log_notice("instance", "{} follows {} from now on", address.text(), master_->text());
+    } else {
+      log_warning("instance", "{} does not follow {}: {}", address.text(), master_->text(), told.error().detail);
+    }
+  }
+}
+
 Task<Result<Node*>> Steering::node_to_promote() {
   const int64_t deadline = world_.clock.now_ms() + kLevelMs;
   for (;;) {

@@ -77,6 +77,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Node* primary_node() { return !master_ && primary_ ? nodes_[*primary_].get() : nullptr; }
   /// `node`, one of ours, is the primary from now on.
   void lead_by(Node& node);
+  /// Replicas below us follow our upstream instead; for when we go.
+  Task<void> pass_replicas_on();
   /// We are a replica of `master` from now on.
   void follow_elsewhere(const Address& master) { become_replica(master, true); }
   /// The new writer is followed and known to take writes. Errc::timed_out.

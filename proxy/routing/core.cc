@@ -106,6 +106,12 @@ void Core::remove(ClientSession& session) {
   commons.clients.fetch_sub(1, std::memory_order_relaxed);
 }
 
+void Core::close_idle() {
+  for (ClientSession* session : sessions.all()) {
+    if (session->idle() || session->subscribed()) session->finish();
+  }
+}
+
 void Core::close_all(std::optional<Face> face) {
   for (ClientSession* session : sessions.all()) {
     if (!face || session->face() == *face) session->finish();

@@ -63,6 +63,7 @@ struct Core final : ReplySink, PoolOwner {
   bool paused(bool writes) const;
   void remove(ClientSession& session);
   void count(Reason reason) { ++counters.by_reason[static_cast<size_t>(reason)]; }
+  void close_idle();
   /// Ends all clients, after what they are owed.
   void close_all(std::optional<Face> face);
   /// Nothing that was sent waits for an answer of the primary, but commands that block.

@@ -126,6 +126,10 @@ Task<void> Plane::subscribers_moved(int64_t patience_ms) {
   }
 }
 
+void Plane::close_idle() {
+  cores_->tell([](Core& core) { core.close_idle(); });
+}
+
 void Plane::close_all(std::optional<Face> face) {
   cores_->tell([face](Core& core) { core.close_all(face); });
 }

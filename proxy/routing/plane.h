@@ -99,6 +99,8 @@ class Plane {
   /// Subscribers and monitors of a primary that was left have found their place at the next, or `patience_ms` are over.
   Task<void> subscribers_moved(int64_t patience_ms);
 
+  /// Closes those that wait for nothing and are in the middle of nothing; subscribers too.
+  void close_idle();
   /// Closes all clients after their pending replies; with `face`, only those.
   void close_all(std::optional<Face> face = std::nullopt);
   /// Asks the other loops for their counts: what is below tells theirs as they were then.
