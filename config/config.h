@@ -132,6 +132,8 @@ struct Config {
 
   Routing routing;
   Hold hold;
+  std::string failover = "no";  // no, auto
+  int64_t down_after_ms = 5000;
   Drain drain;
   Sentinel sentinel;
   Limits limits;

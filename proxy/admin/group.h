@@ -65,9 +65,18 @@ struct FailoverOrder {
   bool instances_only = false;
 };
 
+/// A command of the former primary that the new history does not have.
+struct LostWrite {
+  ReplOffset offset;              // of its last byte, in the former history
+  int64_t db = -1;                // -1: not known
+  std::vector<std::string> args;  // long ones are cut
+};
+
 struct SwitchFacts {
   std::string_view state = "no-failover";  // master_failover_state
   uint64_t failovers = 0;                  // switches of the primary by us
+  uint64_t lost_writes = 0;                // by unplanned ones
+  int64_t lost_bytes_unseen = 0;           // the same, where nobody has the bytes any more
 };
 
 class Group {
@@ -108,6 +117,8 @@ class Group {
   virtual Result<void> begin_failover(FailoverOrder order) = 0;
   virtual Task<Result<void>> abort_failover() = 0;
   virtual SwitchFacts switch_facts() const = 0;
+  /// The latest of the writes that were lost.
+  virtual std::vector<LostWrite> lost_writes() const = 0;
   /// Between instances: become a primary where the history `replid` ends, at `at`. The upstream that asks holds all
   /// writes; when this returns an Error it goes on as the primary.
   virtual Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) = 0;

@@ -53,11 +53,31 @@ constexpr std::string_view kHelp[] = {
     "    Never follow that history, and wait for the former one.",
     "REVIVE",
     "    Give back what is held here: a replica of ours takes over, or the upstream is filled and promoted again.",
+    "LOST",
+    "    Writes that unplanned changes of the primary lost: how many, and the latest (offset, database, command).",
     "DRAIN",
     "    Hand over the role of the primary if somebody can take it, let clients finish, and exit.",
     "HELP",
     "    Print this help.",
 };
+
+/// [count, bytes that nobody has any more, [[offset, database or -1, word ...] ...]]
+std::string lost_writes_reply(Group& group) {
+  const SwitchFacts facts = group.switch_facts();
+  const std::vector<LostWrite> writes = group.lost_writes();
+  std::string out;
+  resp::append_array(out, 3);
+  resp::append_integer(out, static_cast<int64_t>(facts.lost_writes));
+  resp::append_integer(out, facts.lost_bytes_unseen);
+  resp::append_array(out, std::ssize(writes));
+  for (const LostWrite& write : writes) {
+    resp::append_array(out, std::ssize(write.args) + 2);
+    resp::append_integer(out, write.offset.value);
+    resp::append_integer(out, write.db);
+    for (const std::string& word : write.args) resp::append_bulk(out, word);
+  }
+  return out;
+}
 
 /// The words behind FAILOVER, but ABORT. Errc::refused with stock's words.
 Result<FailoverOrder> parse_failover(const std::vector<std::string>& args) {
@@ -388,6 +408,8 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     co_return co_await token(std::move(caller));
   } else if (sub == "readafter" && (args.size() == 3 || args.size() == 4)) {
     co_return co_await read_after(std::move(args));
+  } else if (sub == "lost" && args.size() == 2) {
+    out = lost_writes_reply(group_);
   } else if (sub == "takeover" && args.size() == 4 && caller.face == routing::Face::node) {
     co_return co_await take_over(std::move(args));
   } else if (sub == "revive" && args.size() == 2) {

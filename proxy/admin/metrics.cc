@@ -129,6 +129,8 @@ std::string metrics_text(Group& group) {
   scrape.gauge("uptime_seconds", "Since the start.",
                static_cast<double>(group.world().clock.now_ms() - group.started_at_ms()) / 1000);
   scrape.counter("failovers_total", "Switches of the primary made by this instance.", group.switch_facts().failovers);
+  scrape.counter("lost_writes_total", "Writes of a former primary that the new history does not have.",
+                 group.switch_facts().lost_writes);
   add_replication(scrape, group);
   add_nodes(scrape, group);
   add_neighbours(scrape, group);

@@ -139,7 +139,7 @@ json counters_json(Group& group) {
           {"retried_reads", plane.retried_reads},
           {"unknown_outcomes", plane.unknown_outcomes},
           {"failovers", group.switch_facts().failovers},
-          {"lost_writes", 0}};
+          {"lost_writes", group.switch_facts().lost_writes}};
 }
 
 json reasons_json(const routing::Counters& counters) {
@@ -284,7 +284,9 @@ std::string sidestream_section(Group& group) {
   fmt::format_to(to, "full_syncs:{}\r\npartial_syncs:{}\r\nsnapshots_fetched:{}\r\nsnapshots_shared:{}\r\n",
                  relay.counters().full_syncs, relay.counters().partial_syncs, relay.counters().snapshots_fetched,
                  relay.counters().snapshots_shared);
-  fmt::format_to(to, "failovers:{}\r\n", group.switch_facts().failovers);
+  const SwitchFacts switches = group.switch_facts();
+  fmt::format_to(to, "failovers:{}\r\nlost_writes:{}\r\nlost_bytes_unseen:{}\r\n", switches.failovers,
+                 switches.lost_writes, switches.lost_bytes_unseen);
   snapshot_fields(group, out);
   size_t index = 0;
   for (const NodeFacts& node : group.nodes()) {

@@ -33,12 +33,13 @@ Instance::Instance(World& world, Config config, Texts state)
       config_(std::move(config)),
       state_(std::move(state)),
       run_id_(world.random.hex40()),
-      started_ms_(world.clock.now_ms()) {
+      started_ms_(world.clock.now_ms()),
+      lost_(world_, config_) {
   replication::RelayObserver& observer = *this;
   routing::PlaneHost& host = *this;
   relay_ = std::make_unique<replication::Relay>(world_, config_, observer, run_id_);
   plane_ = std::make_unique<routing::Plane>(world_, config_, host);
-  steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_);
+  steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_, lost_);
   Failover::Memory& memory = *this;
   failover_ = std::make_unique<Failover>(world_, config_, *relay_, *plane_, *steering_, memory);
   commands_ = std::make_unique<admin::LocalCommands>(group());
@@ -174,6 +175,11 @@ void Instance::upstream_changed() {
     if (!continued) plane_->new_history(relay_->commands_known_from());
   }
   steering_->relay_changed();
+}
+
+void Instance::history_lost(const replication::ReplId& replid, ReplOffset fork, int64_t size, std::string_view bytes) {
+  lost_.add(replid, fork, bytes);
+  lost_.add_unseen(size - std::ssize(bytes));
 }
 
 void Instance::replica_changed(uint64_t) { steering_->relay_changed(); }
@@ -348,7 +354,9 @@ admin::SwitchFacts Instance::switch_facts() const {
   admin::SwitchFacts facts;
   if (failover_->state() == Failover::State::waiting_for_sync) facts.state = "waiting-for-sync";
   if (failover_->state() == Failover::State::in_progress) facts.state = "failover-in-progress";
-  facts.failovers = failover_->completed();
+  facts.failovers = failover_->completed() + steering_->elections();
+  facts.lost_writes = lost_.count();
+  facts.lost_bytes_unseen = lost_.unseen_bytes();
   return facts;
 }
 
@@ -434,10 +442,11 @@ Task<void> Instance::leave_the_lead() {
   order.instances_only = config_.drain.hand_over == "instance";
   order.timeout_ms = std::max<int64_t>(config_.drain.timeout_ms, 1);
   if (!failover_->has_target(order)) co_return;
+  std::vector<Address> below = steering_->below_us();  // they are on their way to the new id when it is done
   auto begun = failover_->begin(std::move(order));
   if (!begun.ok()) co_return;
   while (failover_->state() != Failover::State::none) co_await failover_->ended.wait();
-  if (!steering_->is_primary()) co_await steering_->pass_replicas_on();
+  if (!steering_->is_primary()) co_await steering_->pass_on(std::move(below));
 }
 
 /// Who waits for nothing goes at once, the others when they have their answer.

@@ -21,6 +21,7 @@
 #include "proxy/admin/local_commands.h"
 #include "proxy/instance/dataset_file.h"
 #include "proxy/instance/failover.h"
+#include "proxy/instance/lost_writes.h"
 #include "proxy/instance/state_file.h"
 #include "proxy/instance/steering.h"
 #include "proxy/replication/relay.h"
@@ -56,6 +57,7 @@ class Instance final : private replication::RelayObserver,
   void stream_follows(std::string_view bytes) override { plane_->stream_follows(bytes); }
   void upstream_changed() override;
   void replica_changed(uint64_t link_id) override;
+  void history_lost(const replication::ReplId& replid, ReplOffset fork, int64_t size, std::string_view bytes) override;
 
   // PlaneHost
   Task<routing::Answer> answer_local(routing::Caller caller, std::vector<std::string> args) override;
@@ -93,6 +95,7 @@ class Instance final : private replication::RelayObserver,
   Result<void> begin_failover(admin::FailoverOrder order) override { return failover_->begin(std::move(order)); }
   Task<Result<void>> abort_failover() override { return failover_->abort(); }
   admin::SwitchFacts switch_facts() const override;
+  std::vector<admin::LostWrite> lost_writes() const override { return {lost_.writes().begin(), lost_.writes().end()}; }
   Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) override;
   Task<Result<std::string>> revive() override { return steering_->revive(); }
   Task<std::string> lead_info(bool everything) override;
@@ -140,6 +143,7 @@ class Instance final : private replication::RelayObserver,
   std::unique_ptr<admin::HttpServer> http_;
   replication::ReplId history_seen_;
   KeptDataset kept_;  // as it is on the disk
+  LostWrites lost_;
   bool draining_ = false;
   std::function<void()> drained_;
   TaskSet accepting_;

@@ -192,6 +192,7 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   view_.replid = replication::ReplId::parse(field("master_replid")).value_or(replication::ReplId());
   view_.replid2 = replication::ReplId::parse(field("master_replid2")).value_or(replication::ReplId());
   view_.second_offset = number(field("second_repl_offset"), -1);
+  view_.priority = number(field("slave_priority"), 100);
   view_.offset = ReplOffset{number(field("master_repl_offset"), 0)};
   version_ = field("redis_version");
   if (duty_ != Duty::follow || view_.follows_us) trouble_.clear();

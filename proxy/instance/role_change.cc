@@ -97,11 +97,18 @@ Task<void> Steering::demoted(Node& former) {
   }
 }
 
-Task<void> Steering::pass_replicas_on() {
-  if (!master_) co_return;
+std::vector<Address> Steering::below_us() const {
+  std::vector<Address> replicas;
   for (const auto& link : relay_.replicas()) {
-    const Address address{link.host, link.port, ""};
-    if (link.port == 0 || link.rdb_only || node_of(link) != nullptr || address == *master_) continue;
+    if (link.port == 0 || link.rdb_only || node_of(link) != nullptr) continue;
+    replicas.push_back(Address{link.host, link.port, ""});
+  }
+  return replicas;
+}
+
+Task<void> Steering::pass_on(std::vector<Address> replicas) {
+  for (const Address& address : replicas) {
+    if (!master_ || address == *master_) continue;
     auto opened = co_await replication::NodeConnection::open(world_, address, credentials(), kDemoteMs);
     if (!opened.ok()) continue;
     std::vector<std::string> follow = {"REPLICAOF", master_->host, std::to_string(master_->port)};

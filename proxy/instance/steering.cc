@@ -16,11 +16,12 @@ bool is_loopback(const std::string& host) { return host.starts_with("127.") || h
 
 }  // namespace
 
-Steering::Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane)
+Steering::Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost)
     : world_(world),
       config_(config),
       relay_(relay),
       plane_(plane),
+      lost_(lost),
       sentinels_(world, config, *this),
       peers_(world, config, *this),
       replan_(*this) {}

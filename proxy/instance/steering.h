@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "proxy/admin/group.h"
 #include "proxy/instance/lag_clock.h"
+#include "proxy/instance/lost_writes.h"
 #include "proxy/instance/node.h"
 #include "proxy/instance/peers.h"
 #include "proxy/instance/sentinel_watch.h"
@@ -27,7 +28,7 @@ namespace sidestream::instance {
 
 class Steering final : public Node::Owner, public SentinelWatch::Owner {
  public:
-  Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane);
+  Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost);
   ~Steering();
   /// `port`: where the nodes are told to find us. `master`: the role at start.
   void start(int port, std::optional<Address> master);
@@ -46,6 +47,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   const Node* node_of(const replication::ReplicaStatus& replica) const;
   const std::string& trouble() const { return trouble_; }
   std::vector<std::unique_ptr<Node>>& nodes() { return nodes_; }
+  /// Nodes promoted since nobody else led.
+  uint64_t elections() const { return elections_; }
   bool changing_role() const { return changing_role_; }
   const SentinelWatch& sentinels() const { return sentinels_; }
 
@@ -77,8 +80,10 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Node* primary_node() { return !master_ && primary_ ? nodes_[*primary_].get() : nullptr; }
   /// `node`, one of ours, is the primary from now on.
   void lead_by(Node& node);
-  /// Replicas below us follow our upstream instead; for when we go.
-  Task<void> pass_replicas_on();
+  /// Who is below us: replicas that are none of our nodes.
+  std::vector<Address> below_us() const;
+  /// They follow our upstream instead; for when we go.
+  Task<void> pass_on(std::vector<Address> replicas);
   /// We are a replica of `master` from now on.
   void follow_elsewhere(const Address& master) { become_replica(master, true); }
   /// The new writer is followed and known to take writes. Errc::timed_out.
@@ -130,6 +135,10 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   // succession.cc
   void succeed(const Plan& plan);
+  Node* heir() const;
+  Node* astray() const;
+  Task<void> bring_back(Node& node);
+  Task<Result<std::string>> read_tail(Node& node);
   Task<void> run_election(Node& node);
   Task<Result<void>> elect(Node& node);
   Task<void> run_adoption(Node& node);
@@ -149,6 +158,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Config& config_;
   replication::Relay& relay_;
   routing::Plane& plane_;
+  LostWrites& lost_;
   int port_ = 0;
   int64_t started_ms_ = 0;
 
@@ -168,10 +178,12 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   LagClock lag_clock_;
   std::optional<size_t> promotable_;  // by the plan, since
   int64_t promotable_since_ms_ = 0;
+  uint64_t elections_ = 0;
   std::optional<replication::ReplId> refused_promotion_;  // the id that the node took then
   Replan replan_;
   TaskSet tasks_;
   TaskSet succession_;
+  TaskSet recovery_;
 };
 
 }  // namespace sidestream::instance

@@ -1,10 +1,12 @@
 // succession.cc: how a primary is found that nobody ordered through us. Happy path: a node that somebody promoted by
-// hand is made the primary, if nothing was written at the former one since; when nobody is primary, the node that the
-// plan names is promoted with all that we have. Failure modes: what cannot be done changes nothing and is tried again
-// with a later plan; a promotion that would cost writes is not followed, and the log says so.
+// hand is made the primary, if nothing was written at the former one since; when nobody is primary, or (failover: auto)
+// the primary is down, another node is promoted with all that we have; a former primary that comes back follows, and
+// what it wrote alone goes into the ledger. Failure modes: what cannot be done changes nothing and is tried again with
+// a later plan; a promotion that would cost writes is not followed, and the log says so.
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/instance/steering.h"
+#include "proxy/resp/writer.h"
 
 namespace sidestream::instance {
 namespace {
@@ -15,6 +17,8 @@ constexpr int64_t kFreezeMs = 3000;
 constexpr int64_t kLevelMs = 2000;
 constexpr int64_t kSubscribersMs = 200;
 constexpr int64_t kStepMs = 2;
+constexpr int64_t kAgainMs = 5000;
+constexpr int64_t kTailBytesMax = 256 << 20;
 constexpr int64_t kSureMs = 1500;  // a plan must stand so long before a node is promoted: each was looked at again
 
 int64_t number(std::string_view info, std::string_view field) {
@@ -29,6 +33,12 @@ void Steering::succeed(const Plan& plan) {
     succession_.add(run_adoption(*nodes_[*plan.adopt]));
     return;
   }
+  if (Node* next = heir()) {
+    succession_.add(run_election(*next));
+    return;
+  }
+  Node* back = astray();
+  if (back != nullptr && recovery_.empty()) recovery_.add(bring_back(*back));
   const int64_t now_ms = world_.clock.now_ms();
   if (plan.promote != promotable_) promotable_since_ms_ = now_ms;
   promotable_ = plan.promote;
@@ -37,10 +47,91 @@ void Steering::succeed(const Plan& plan) {
   succession_.add(run_election(*nodes_[*plan.promote]));
 }
 
+/// failover: auto. Who takes over from a primary node that is down: by priority, then by offset; never an empty one,
+/// nor one of another history. All that we have received reaches it before it is promoted.
+Node* Steering::heir() const {
+  const Node* down = !master_ && primary_ ? nodes_[*primary_].get() : nullptr;
+  if (config_.failover != "auto" || down == nullptr || !relay_.has_history()) return nullptr;
+  if (down->view().reachable || !down->view().heard || down->heard_within(config_.down_after_ms)) return nullptr;
+  Node* best = nullptr;
+  for (const auto& node : nodes_) {
+    const NodeView& view = node->view();
+    const bool fit = view.reachable && view.follows_us && !view.empty && !view.loading && view.priority > 0 &&
+                     is_of_history(view, relay_.history());
+    if (!fit) continue;
+    const auto rank = [](const NodeView& one) { return std::pair(-one.priority, one.offset); };
+    if (best == nullptr || rank(view) > rank(best->view())) best = node.get();
+  }
+  return best;
+}
+
 Task<void> Steering::run_election(Node& node) {
-  log_warning("instance", "no node is a primary any more: promoting {}, which has everything", node.name());
+  log_warning("instance", "no node is a primary any more: promoting {}", node.name());
   auto elected = co_await elect(node);
-  if (!elected.ok()) log_warning("instance", "{}", elected.error().detail);
+  if (elected.ok()) {
+    ++elections_;
+  } else {
+    log_warning("instance", "{}", elected.error().detail);
+    if (!master_ && primary_) relay_.follow(nodes_[*primary_]->identity().address, credentials());
+  }
+}
+
+/// A primary that others replaced while it was away, and that wrote on behind the place where they went on.
+Node* Steering::astray() const {
+  const replication::History& history = relay_.history();
+  for (const auto& node : nodes_) {
+    const NodeView& view = node->view();
+    const bool went_on = view.is_master && !history.replid2.empty() && view.replid == history.replid2 &&
+                         view.offset.next_byte() > history.second_offset;
+    if (went_on && view.reachable && !view.loading && node->duty() == Duty::foreign) return node.get();
+  }
+  return nullptr;
+}
+
+/// What it wrote there goes into the ledger; then it may follow.
+Task<void> Steering::bring_back(Node& node) {
+  auto tail = co_await read_tail(node);
+  if (tail.ok()) {
+    lost_.add(node.view().replid, ReplOffset::before(relay_.history().second_offset), tail.value());
+    node.set_consented(true);
+    relay_changed();
+  } else {
+    log_warning("instance", "{} has writes that the new history lacks, and they cannot be read: {}", node.name(),
+                tail.error().detail);
+    co_await world_.clock.sleep(kAgainMs);
+  }
+}
+
+Task<Result<std::string>> Steering::read_tail(Node& node) {
+  auto opened = co_await replication::NodeConnection::open(world_, node.identity().address, credentials(), kConnectMs);
+  CO_RETURN_IF_ERROR(opened);
+  replication::NodeConnection& server = *opened.value();
+  std::vector<std::string> pause = {"CLIENT", "PAUSE", std::to_string(kConnectMs), "WRITE"};
+  auto paused = co_await server.ask(std::move(pause));
+  CO_RETURN_IF_ERROR(paused);
+  auto info = co_await server.demand(split("INFO replication", ' '));
+  CO_RETURN_IF_ERROR(info);
+  const int64_t from = relay_.history().second_offset;
+  const int64_t size = number(info.value().text, "master_repl_offset") + 1 - from;
+  if (size > kTailBytesMax) co_return Error{Errc::over_limit, std::to_string(size) + " bytes are too many"};
+  const std::string first = std::to_string(from);
+  const std::string id = relay_.history().replid2.text();
+  server.send(resp::command({"PSYNC", id, first}));
+  std::string said;
+  while (said.empty()) {
+    auto line = co_await server.read_line();
+    CO_RETURN_IF_ERROR(line);
+    said = std::move(line).value();
+  }
+  if (!said.starts_with("+CONTINUE")) co_return Error{Errc::refused, said};
+  std::string bytes;
+  while (std::ssize(bytes) < size) {
+    auto chunk = co_await server.read_chunk();
+    CO_RETURN_IF_ERROR(chunk);
+    bytes.append(chunk.value());
+  }
+  bytes.resize(static_cast<size_t>(size));
+  co_return std::move(bytes);
 }
 
 /// Nobody is primary: `node` becomes it.

@@ -25,6 +25,7 @@ struct NodeView {
   bool restarted = false;   // another process than the one that followed us: nobody promoted it, it just lost its role
   bool empty = false;       // holds no keys
   int64_t keys = 0;         // as it said last, when it was not loading
+  int64_t priority = 100;   // replica-priority: lower is promoted before higher, 0 never
   bool consented = false;   // held our history when the operator pointed us elsewhere
   replication::ReplId replid;
   replication::ReplId replid2;

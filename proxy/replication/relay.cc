@@ -174,12 +174,25 @@ void Relay::history_continues(const ReplId& replid, ReplOffset at) {
   guard_.settled();
   if (at < stream_.offset()) {
     log_warning(kTag, "{} bytes behind offset {} were lost with the old primary", stream_.offset() - at, at.value);
+    tell_loss(at);
     stream_.truncate_to(at);
     for (const auto& [id, link] : links_) link->history_cut(at);
   }
   if (replid == stream_.history().replid) return;
   stream_.shift(replid);
   for (const auto& [id, link] : links_) link->history_forked(at);
+}
+
+void Relay::tell_loss(ReplOffset fork) {
+  std::string bytes;
+  const Backlog& backlog = stream_.backlog();
+  int64_t from = fork.next_byte();
+  while (from >= backlog.oldest() && from < backlog.end()) {
+    const Slice slice = backlog.slice(from, static_cast<size_t>(backlog.end() - from));
+    bytes.append(slice.bytes);
+    from += std::ssize(slice.bytes);
+  }
+  observer_.history_lost(stream_.history().replid, fork, stream_.offset() - fork, bytes);
 }
 
 Result<void> Relay::upstream_offers(const Dataset& offered, bool related) {

@@ -47,6 +47,8 @@ class RelayObserver {
   virtual void stream_follows(std::string_view /*bytes*/) {}
   /// State of the upstream link, ids, or the offset other than by the stream (new history, truncation).
   virtual void upstream_changed() = 0;
+  /// The history goes on elsewhere behind `fork`; `bytes` of ours are all that we can show of `size` that are lost.
+  virtual void history_lost(const ReplId&, ReplOffset /*fork*/, int64_t /*size*/, std::string_view /*bytes*/) {}
   /// A replica attached, went online, acknowledged or left.
   virtual void replica_changed(uint64_t link_id) = 0;
 };
@@ -191,8 +193,7 @@ class Relay : private UpstreamLink::Owner,
   Result<void> snapshot_offered(const ReplId& replid, ReplOffset offset) override;
   void snapshot_arriving(std::shared_ptr<Snapshot> snapshot) override;
 
-  void count_replicas();
-  void cut_to_safe_boundary();
+  void count_replicas(), cut_to_safe_boundary(), tell_loss(ReplOffset fork);
   std::shared_ptr<Snapshot> usable_snapshot(const DownstreamLink& link) const;
   bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const;
   bool snapshot_is_wanted() const;

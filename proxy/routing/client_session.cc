@@ -139,6 +139,11 @@ void ClientSession::close_if_done() {
   core_.remove(*this);
 }
 
+bool ClientSession::idle() const {
+  const bool in_the_middle = lease_ != nullptr || in_transaction();
+  return pause_ == Pause::none && replies_.owed() == 0 && input_.empty() && !in_the_middle;
+}
+
 void ClientSession::finish() {
   closing_ = true;
   if (blocked() || pause_ == Pause::server || has_feed() || (large_ && large_->passing)) return kill();

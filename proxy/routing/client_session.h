@@ -46,7 +46,7 @@ class ClientSession {
   const std::string& peer() const { return peer_; }
   const std::string& local() const { return local_; }
   uint32_t place() const { return place_; }
-  bool idle() const { return pause_ == Pause::none && replies_.owed() == 0 && input_.empty() && !in_the_middle(); }
+  bool idle() const;
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
   /// Waits for the answer of a private connection to something that does not block.
   bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
@@ -159,7 +159,6 @@ class ClientSession {
       exec_both(std::string theirs, std::vector<Transaction::Own> own);
   Task<std::vector<std::string>> answer_own(const std::vector<Transaction::Own>& own);
   void transaction_failed(), end_transaction();
-  bool in_the_middle() const { return lease_ != nullptr || in_transaction(); }
   bool in_transaction() const { return transaction_ && transaction_->open; }
 
   // client_tracking.cc

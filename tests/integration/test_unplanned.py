@@ -1,0 +1,117 @@
+"""The primary dies unasked: failover: auto, and the ledger of what that cost."""
+
+import pytest
+
+from fault_proxy import FaultProxy
+from harness import HOST, stays, wait_for
+from test_failover import Gateway
+
+AUTO = {"failover": "auto", "down_after": "500ms", "hold": {"timeout": "20s"}}
+
+
+class Watched(Gateway):
+    """A gateway that may promote by itself."""
+
+    def __init__(self, lab, **config):
+        self.nodes = lab.servers(3)
+        self.nodes[0]("SET", "before", "all")
+        self.front = lab.instance(self.nodes, **{**AUTO, **config})
+        self.ports = [self.front.port]
+        self.settled()
+
+
+def lost(instance):
+    count, unseen, writes = instance("SIDESTREAM", "LOST")
+    return count, unseen, [[word for word in write[2:]] for write in writes]
+
+
+def test_the_most_advanced_replica_takes_over(lab, binary):
+    gateway = Watched(lab)
+    old = gateway.nodes[0]
+    with gateway.front.client(timeout=60) as client:
+        client("SET", "k", "v")
+        assert client("WAIT", 2, 5000) == 2
+        full = [node.stat("sync_full") for node in gateway.nodes[1:]]
+        old.kill()
+        assert client("GET", "k") == b"v", "reads go on"
+        assert client("SET", "k", "v2") == "OK", "held, not refused"
+    new = next(node for node in gateway.nodes[1:] if node.role() == "master")
+    assert new("GET", "k") == b"v2"
+    assert gateway.front.counters()["failovers"] == 1
+    other = next(node for node in gateway.nodes[1:] if node is not new)
+    wait_for(lambda: other("GET", "k") == b"v2", 20, "the survivor to go on")
+    assert [node.stat("sync_full") for node in gateway.nodes[1:]] == full
+    old.start().wait_up()
+    wait_for(lambda: old("GET", "k") == b"v2" and old.role() == "slave", 30, "the old primary to be a replica")
+    assert lost(gateway.front) == (0, 0, [])
+
+
+def test_off_by_default_and_never_an_empty_or_excluded_one(lab, binary):
+    gateway = Gateway(lab)
+    gateway.settled()
+    gateway.nodes[0].kill()
+    stays(lambda: [node.role() for node in gateway.nodes[1:]] == ["slave", "slave"], 3, "nobody is promoted")
+    assert gateway.front("GET", "before") == b"all"
+
+
+def test_priority_decides(lab, binary):
+    gateway = Watched(lab)
+    gateway.nodes[1]("CONFIG", "SET", "replica-priority", 0)
+    gateway.nodes[2]("CONFIG", "SET", "replica-priority", 10)
+    wait_for(lambda: gateway.nodes[2].info()["slave_priority"] == "10", 5, "the priority")
+    stays(lambda: True, 1.2, "the instance looks at it")
+    gateway.nodes[0].kill()
+    wait_for(lambda: gateway.nodes[2].role() == "master", 20, "the one with the priority")
+    assert gateway.nodes[1].role() == "slave"
+
+
+def test_what_a_frozen_primary_wrote_alone_is_in_the_ledger(lab, binary):
+    """It takes writes that nobody else gets, and comes back: they are counted exactly, and do not mix in."""
+    gateway = Watched(lab)
+    old = gateway.nodes[0]
+    gateway.front("SET", "k", "v")
+    old.pause()
+    new = wait_for(lambda: next((n for n in gateway.nodes[1:] if n.role() == "master"), None), 20, "a new primary")
+    assert wait_for(lambda: gateway.front("SET", "k", "new"), 10, "a write") == "OK"
+    with old.client(timeout=20) as alone:
+        for number in range(25):
+            alone.send("INCR", f"alone:{number % 5}")
+        old.resume()
+        replies = [alone.read() for _ in range(25)]
+        acknowledged = sum(isinstance(reply, int) for reply in replies)
+    wait_for(lambda: old.role() == "slave" and old("GET", "k") == b"new", 30, "the old primary to be a replica")
+    count, unseen, writes = lost(gateway.front)
+    assert (count, unseen) == (acknowledged, 0) and acknowledged > 0
+    assert [write[0] for write in writes] == [b"INCR"] * count
+    assert gateway.front.status()["counters"]["lost_writes"] == count
+    assert new("EXISTS", "alone:0") == 0 and old("EXISTS", "alone:0") == 0
+    files = list((gateway.front.dir / "data").glob("lost-*.resp"))
+    assert len(files) == 1 and files[0].read_bytes().count(b"INCR") == count
+
+
+@pytest.mark.parametrize("instance_too", [False, True])
+def test_a_sidecar_that_comes_back_knows_what_it_lost(lab, binary, instance_too):
+    """Cut off from its replica, the old primary took writes; the other side was promoted; it returns as a replica."""
+    nodes = lab.servers(2, repl_ping_replica_period=3600)
+    old = lab.instance([nodes[0]])
+    wire = lab.closing(FaultProxy(old.port))
+    new = lab.instance([nodes[1]], replicaof=f"{HOST}:{wire.port}")
+    new.wait_link()
+    old("SET", "k", "v")
+    wait_for(lambda: nodes[1]("GET", "k") == b"v", 10, "the write on both sides")
+    wire.stall()
+    with old.client() as client:
+        for number in range(20):
+            client("RPUSH", "alone", number)
+    wait_for(lambda: old.offset() == nodes[0].offset(), 10, "the relay to have it")
+    assert new("REPLICAOF", "NO", "ONE") == "OK"
+    assert new("SET", "k", "new") == "OK"
+    if instance_too:
+        old.kill()
+        old.start().wait_up().wait_ready()
+        wait_for(lambda: old.offset() == nodes[0].offset(), 10, "the relay to have it again")
+    assert old("REPLICAOF", HOST, new.port) == "OK"
+    old.wait_link(20)
+    assert (lost(old)[0], [write[2] for write in lost(old)[2]]) == (20, [str(n).encode() for n in range(20)])
+    wait_for(lambda: nodes[0]("GET", "k") == b"new" and nodes[0]("EXISTS", "alone") == 0, 20, "the new history")
+    assert old.status()["counters"]["lost_writes"] == 20 and new.status()["counters"]["lost_writes"] == 0
