@@ -195,8 +195,7 @@ class Relay : private UpstreamLink::Owner,
 
   void count_replicas(), cut_to_safe_boundary(), tell_loss(ReplOffset fork);
   std::shared_ptr<Snapshot> usable_snapshot(const DownstreamLink& link) const;
-  bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const;
-  bool snapshot_is_wanted() const;
+  bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const, snapshot_is_wanted() const;
   Task<void> check_snapshot(std::shared_ptr<Snapshot> snapshot);
   int newest_format(const DownstreamLink& link);
   Task<void> look_at_replica(uint64_t link_id, Address address);
@@ -204,12 +203,11 @@ class Relay : private UpstreamLink::Owner,
   std::string waits_for(const DownstreamLink& link) const;
   void report_arrivals() const;
   Task<void> tell_when_it_is_known(std::shared_ptr<Snapshot> snapshot);
-  Task<void> fetch_snapshots();
+  Task<void> fetch_snapshots(), tick();
   Task<Result<void>> fetch_from_any();
   Task<bool> fetch_from(Address source, Credentials credentials, std::string& reasons);
   Task<ReplOffset> offset_for_backups();
   std::vector<Address> replica_sources() const;
-  Task<void> tick();
   void reap();
   void release_if_alone();
 

@@ -46,13 +46,12 @@ class ClientSession {
   const std::string& peer() const { return peer_; }
   const std::string& local() const { return local_; }
   uint32_t place() const { return place_; }
-  bool idle() const;
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
   /// Waits for the answer of a private connection to something that does not block.
   bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
   /// Not yet back at its channels, or at MONITOR.
   bool feed_moves() const { return move_.feed || move_.monitor || confirmations_dropped_ > 0; }
-  bool concerned_by_role() const;  ///< Sentinel's word that the role changes is meant for this client
+  bool idle() const, concerned_by_role() const;  ///< Sentinel's word that the role changes is meant for this client
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
@@ -63,11 +62,9 @@ class ClientSession {
   bool moved_to_primary(uint64_t sequence) { return replies_.unmark_cursor(sequence), script_ != nullptr; }
   void feed(const ServerConnection& from, std::string_view frame);
   void request_flows() { resumed_.notify_all(); }
-  Turn begin_large_reply(uint64_t sequence, ServerConnection& from);
-  Turn pass_large_reply(std::string_view bytes);
+  Turn begin_large_reply(uint64_t sequence, ServerConnection& from), pass_large_reply(std::string_view bytes);
   void end_large_reply(uint64_t sequence, ServerConnection& from, std::string_view bytes);
-  void large_reply_lost(ServerConnection& from, bool begun);
-  void leave_large_replies();
+  void large_reply_lost(ServerConnection& from, bool begun), leave_large_replies();
   /// The private connection broke; what it owed was answered already.
   void lease_lost(const ServerConnection* which);
   /// What a paused request waited for may have come.
@@ -96,11 +93,9 @@ class ClientSession {
   Taken dispatch(const Entry& entry, resp::CommandClass cls);
   std::optional<Taken> refuse_early(const Entry* entry);
   bool allowed_to_reserved(const Entry& entry) const, may_not_write(const Entry& entry);
-  void protocol_error();
-  void sent_too_much();
-  Taken unknown_command(const Entry* container);
+  void protocol_error(), sent_too_much();
+  Taken unknown_command(const Entry* container), held_too_long();
   Taken pause(Pause reason), hold(bool write);
-  Taken held_too_long();
   void end_hold(), resume(), on_end_of_input(), close_if_done();
   void reply(std::string_view frame);
   Taken answer(std::string_view frame) { return reply(frame), Taken::yes; }
