@@ -18,7 +18,7 @@ VALUES = {
     "image": {"repository": "sidestream"},
     "node": {"flavour": "redis", "image": {"repository": "redis", "tag": "7.0"}},
     "auth": {"existingSecret": "redis-password", "key": "redis"},
-    "config": {"log": {"level": "verbose", "format": "text"}},
+    "config": {"log": {"level": "verbose", "format": "text"}, "drain": {"grace": "1s"}},
     "sentinel": {"downAfterMilliseconds": 2000, "failoverTimeout": 10000},
 }
 

@@ -6,6 +6,9 @@
 {{- $config := dict
       "listen" "0.0.0.0:6379" "service-listen" "0.0.0.0:6377" "read-listen" "0.0.0.0:6378" "admin" "0.0.0.0:9180"
       "dir" "/var/lib/sidestream" "announce-port" 6379 "log" (dict "format" "json") -}}
+{{- /* Endpoints take some seconds to forget a pod; the time limit counts for the handover and again for the clients. */ -}}
+{{- $limit := div (sub (int $top.Values.drainSeconds) 5) 2 -}}
+{{- $_ := set $config "drain" (dict "grace" "5s" "timeout" (printf "%ds" (max 1 $limit))) -}}
 {{- if eq $top.Values.mode "stack" -}}
 {{- $_ := set $config "announce-ip" (printf "${POD_NAME}.%s" (include "sidestream.domain" $top)) -}}
 {{- $_ := set $config "nodes" (list (dict "address" "127.0.0.1:6380")) -}}
