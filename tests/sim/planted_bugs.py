@@ -111,7 +111,7 @@ BUGS = [
      "if (sequence != first_) {", "if (sequence > first_ + 100) {",
      "instance", "is answered|hang|not served|no answer|" + CHECK_FAILED),
     ("a connection that settles writes answers from memory", "proxy/admin/local_commands.cc",
-     "return session.read_policy() == ReadPolicy::primary;", "return session.read_policy() == ReadPolicy::eventual;",
+     "return caller.read_policy == ReadPolicy::primary;", "return caller.read_policy == ReadPolicy::eventual;",
      "instance", "(GET|WAIT) .* is answered"),
     ("what was left behind is not waited for", "proxy/instance/role_change.cc",
      "left_.push_back(std::move(upstream_));", "upstream_.reset();",
