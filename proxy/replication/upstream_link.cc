@@ -23,7 +23,12 @@ constexpr int64_t kAckMs = 1000;
 constexpr int64_t kFirstAcksMs = 100;
 constexpr int64_t kFirstAcksUs = 1'000'000;
 
+constexpr int kHopsMax = 8;  // when looking for a loop
+constexpr int64_t kHopMs = 300;
+
 using State = UpstreamLink::State;
+
+bool is_loopback(const std::string& host) { return host.starts_with("127.") || host == "::1" || host == "localhost"; }
 
 bool is_legal(State from, State to) {
   switch (from) {
@@ -135,6 +140,8 @@ Task<Result<std::optional<UpstreamFacts>>> UpstreamLink::look(NodeConnection& se
   server_version_ = facts->version;
   auto sane = refuse_loop(server, *facts);
   CO_RETURN_IF_ERROR(sane);
+  auto straight = co_await refuse_long_loop(*facts);
+  CO_RETURN_IF_ERROR(straight);
   co_return std::move(facts);
 }
 
@@ -154,6 +161,25 @@ Result<void> UpstreamLink::offer(const std::optional<UpstreamFacts>& facts) {
   if (!facts || facts->history.replid.empty() || !facts->keys) return {};
   const bool related = stream_.begun() && facts->history.replid2 == stream_.history().replid;
   return owner_.upstream_offers(Dataset{facts->history.replid, facts->offset, facts->keys}, related);
+}
+
+/// Whom does it follow, and whom does that one? A write of a client would go round for ever. Who cannot be asked is
+/// believed to be no loop. A loopback address means something only to those who stand on that machine.
+Task<Result<void>> UpstreamLink::refuse_long_loop(UpstreamFacts facts) const {
+  for (int hop = 0; hop < kHopsMax && !facts.is_primary && !run_id_.empty(); ++hop) {
+    if (facts.primary.empty() || is_loopback(facts.primary.host) != is_loopback(address_.host)) break;
+    const Address next = facts.primary;
+    auto opened = co_await NodeConnection::open(world_, next, credentials_, kHopMs);
+    if (!opened.ok()) break;
+    std::vector<std::string> info{"INFO"};
+    auto reply = co_await opened.value()->ask(std::move(info));
+    if (!reply.ok() || !reply.value().is_text()) break;
+    facts = parse_upstream_facts(reply.value().text);
+    if (facts.run_id == run_id_) {
+      co_return Error{Errc::refused, "it follows this instance, by way of others: that would be a loop"};
+    }
+  }
+  co_return Result<void>();
 }
 
 std::optional<Holdings> UpstreamLink::holdings() const {

@@ -80,6 +80,7 @@ class UpstreamLink {
   Task<Result<void>> attach(NodeConnection& server);
   Task<Result<std::optional<UpstreamFacts>>> look(NodeConnection& server);
   Result<void> refuse_loop(const NodeConnection& server, const UpstreamFacts& facts) const;
+  Task<Result<void>> refuse_long_loop(UpstreamFacts facts) const;
   Result<void> go_on(const AttachPlan& plan, const PsyncReply& reply, const std::optional<UpstreamFacts>& facts);
   Task<Result<void>> full_resync(NodeConnection& server, const PsyncReply& reply, bool filtered,
                                  std::optional<int64_t> keys);

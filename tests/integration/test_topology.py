@@ -273,6 +273,28 @@ def test_replicaof_changes_faster_than_anything_can_settle(lab, binary):
     assert [top("GET", "whoami") for top in tops] == [b"0", b"1", b"2"]
 
 
+@pytest.mark.parametrize("between", ["instance", "stock"])
+def test_a_loop_by_way_of_others_is_refused(lab, binary, between):
+    """first <- middle <- last, and then the first is told to follow the last."""
+    nodes = lab.servers(2)
+    first = lab.instance([nodes[0]])
+    assert first("SET", "k", "v") == "OK"
+    if between == "instance":
+        middle = lab.instance([lab.server()], replicaof=first)
+    else:
+        middle = lab.server()
+        middle.replicaof(first)
+        middle.wait_link()
+    last = lab.instance([nodes[1]], replicaof=middle)
+    last.wait_link()
+    first("REPLICAOF", HOST, last.port)
+    wait_for(lambda: "that would be a loop" in first.status()["trouble"], 20, "the reason")
+    stays(lambda: not first.link_up() and [node("GET", "k") for node in nodes] == [b"v", b"v"], 1, "refused, nobody wiped")
+    assert first("REPLICAOF", "NO", "ONE") == "OK"
+    wait_for(lambda: first("SET", "k", "w"), 10, "writes again")
+    wait_for(lambda: nodes[1]("GET", "k") == b"w", 30, "everybody to go on")
+
+
 def test_two_instances_that_follow_each_other(lab, binary):
     """A loop set up by mistake: nobody loses data, both stay usable, and it can be taken apart."""
     nodes = lab.servers(2)
