@@ -135,6 +135,7 @@ struct Config {
   std::string failover = "no";  // no, auto
   int64_t down_after_ms = 5000;
   Drain drain;
+  int64_t fence_after_ms = 0;  // 0: off
   Sentinel sentinel;
   Limits limits;
 

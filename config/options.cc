@@ -354,6 +354,15 @@ constexpr Option kOptions[] = {
      .help = "Who is made the primary in our place before we go: an instance below us, or also a stock replica.",
      .reload = Reload::live,
      .redis_name = "drain.hand-over"},
+    {.name = "fence-after",
+     .at = AT(fence_after_ms),
+     .type = milliseconds(0),
+     .help = "A primary that was cut off from all who could know of another one takes no writes after this time: with "
+             "`sentinel`, from a majority of the Sentinels and from a replica; without, from every replica. Less than "
+             "it takes to promote another (Sentinel's down-after-milliseconds). 0: it goes on. One that learns of "
+             "another primary stops in any case.",
+     .reload = Reload::live,
+     .redis_name = "fence-after"},
     {.name = "deny-commands",
      .at = AT(deny_commands),
      .type = {.kind = Kind::list},

@@ -111,6 +111,10 @@ class Group {
   /// REPLICAOF: follow `master`, or with nothing become a primary. Errc::refused says why not; then nothing changed.
   virtual Task<Result<void>> change_role(std::optional<Address> master) = 0;
   /// FAILOVER: begins a planned switch, and FAILOVER ABORT: it is put back. Errc::refused with stock's words.
+  /// Why no writes are taken although this is a primary; empty: they are.
+  virtual const std::string& fenced() const = 0;
+  /// `successor` went on with the history `replid`. Errc::refused: that is not ours.
+  virtual Result<void> succeeded_by(const replication::ReplId& replid, Address successor) = 0;
   /// Asks the upstream to hand the primary's role over to us. True: done. False: there is none who could.
   /// Errc::refused: it could have, and did not.
   virtual Task<Result<bool>> request_handover() = 0;

@@ -410,6 +410,12 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     co_return co_await read_after(std::move(args));
   } else if (sub == "lost" && args.size() == 2) {
     out = lost_writes_reply(group_);
+  } else if (sub == "succeeded" && args.size() == 5 && caller.face == routing::Face::node) {
+    const auto id = replication::ReplId::parse(args[2]);
+    const auto port = parse_int(args[4]);
+    if (!id || !port) co_return error("ERR SUCCEEDED wants the id of a history, and a host and port");
+    auto heard = group_.succeeded_by(*id, Address{args[3], static_cast<int>(*port), ""});
+    co_return heard.ok() ? simple("OK") : error("ERR " + heard.error().detail);
   } else if (sub == "takeover" && args.size() == 4 && caller.face == routing::Face::node) {
     co_return co_await take_over(std::move(args));
   } else if (sub == "revive" && args.size() == 2) {

@@ -131,6 +131,8 @@ std::string metrics_text(Group& group) {
   scrape.counter("failovers_total", "Switches of the primary made by this instance.", group.switch_facts().failovers);
   scrape.counter("lost_writes_total", "Writes of a former primary that the new history does not have.",
                  group.switch_facts().lost_writes);
+  scrape.gauge("fenced", "1 while a primary takes no writes because there may be another.",
+               group.fenced().empty() ? 0 : 1);
   add_replication(scrape, group);
   add_nodes(scrape, group);
   add_neighbours(scrape, group);

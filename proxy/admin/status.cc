@@ -197,6 +197,7 @@ std::string status_json(Group& group) {
       {"state", relay.upstream().state},
       {"ready", group.readiness().ready},
       {"trouble", group.trouble()},
+      {"fenced", group.fenced()},
       {"run_id", group.run_id()},
       {"uptime_ms", now_ms - group.started_at_ms()},
       {"replid", facts.replid},
@@ -278,7 +279,7 @@ std::string sidestream_section(Group& group) {
   fmt::format_to(to, "sidestream_upstream:{}\r\nsidestream_upstream_state:{}\r\n",
                  upstream.address.empty() ? "" : upstream.address.text(), upstream.state);
   fmt::format_to(to, "sidestream_upstream_held:{}\r\n", relay.guard().quarantine() ? 1 : 0);
-  fmt::format_to(to, "sidestream_trouble:{}\r\n", group.trouble());
+  fmt::format_to(to, "sidestream_trouble:{}\r\nsidestream_fenced:{}\r\n", group.trouble(), group.fenced());
   fmt::format_to(to, "reads_replica:{}\r\nreads_primary:{}\r\nwrites:{}\r\nheld_writes:{}\r\n", plane.reads_replica,
                  plane.reads_primary, plane.writes, plane.held_writes);
   fmt::format_to(to, "full_syncs:{}\r\npartial_syncs:{}\r\nsnapshots_fetched:{}\r\nsnapshots_shared:{}\r\n",

@@ -39,7 +39,7 @@ Instance::Instance(World& world, Config config, Texts state)
   routing::PlaneHost& host = *this;
   relay_ = std::make_unique<replication::Relay>(world_, config_, observer, run_id_);
   plane_ = std::make_unique<routing::Plane>(world_, config_, host);
-  steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_, lost_);
+  steering_ = std::make_unique<Steering>(world_, config_, *relay_, *plane_, lost_, run_id_);
   Failover::Memory& memory = *this;
   failover_ = std::make_unique<Failover>(world_, config_, *relay_, *plane_, *steering_, memory);
   commands_ = std::make_unique<admin::LocalCommands>(group());
@@ -249,6 +249,7 @@ bool Instance::role_is_primary(routing::Face face) { return face == routing::Fac
 // ---- what commands and HTTP ask ----
 
 std::string Instance::trouble() const {
+  if (!steering_->fenced().empty()) return "no writes are taken: " + steering_->fenced();
   if (!steering_->trouble().empty()) return steering_->trouble();
   const auto upstream = relay_->upstream();
   if (upstream.state != "connected" && !upstream.last_error.empty()) {
@@ -263,6 +264,7 @@ admin::Readiness Instance::readiness() const {
     readiness.checks.push_back({name, holds, std::move(reason)});
   };
   add("not-draining", !draining_, "the instance is being drained");
+  add("not-fenced", steering_->fenced().empty(), steering_->fenced());
   const Node* lead = steering_->lead();
   const bool answers = lead != nullptr && lead->heard_within(kPingGraceMs) && lead->ping_reply().starts_with("+");
   add("node", answers || config_.nodes.empty(),

@@ -18,11 +18,6 @@ constexpr int64_t kReconnectMs = 20;
 constexpr int64_t kSettlingLookEveryMs = 100;
 constexpr int64_t kPlanMs = 1;  // until a plan is made from what was seen
 
-std::string host_of(const std::string& address) {
-  const auto parsed = parse_address(address);
-  return parsed.ok() ? parsed.value().host : address;
-}
-
 std::string as_reply(const resp::Value& value) {
   std::string out;
   if (value.is_error()) {
@@ -111,7 +106,7 @@ void Node::lost(const Error& error) {
 
 Task<Result<void>> Node::watch_connection(replication::NodeConnection& connection) {
   reached_at_ = connection.stream().peer();
-  our_host_ = host_of(connection.stream().local());
+  our_host_ = replication::host_of(connection.stream().local());
   auto learnt = co_await learn(connection);
   CO_RETURN_IF_ERROR(learnt);
   for (;;) {

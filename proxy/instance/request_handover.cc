@@ -26,6 +26,7 @@ constexpr int64_t kStepMs = 5;
 }  // namespace
 
 Task<Result<bool>> Steering::request_handover() {
+  ordered_by_sentinel_ = master_.has_value();
   if (!master_ || upstream_ == nullptr || !upstream_->is_instance() || !can_be_promoted()) co_return false;
   const Address us{config_.announce_ip.empty() ? upstream_->our_host() : config_.announce_ip, follow_port(), ""};
   auto opened = co_await replication::NodeConnection::open(world_, *master_, credentials(), kAnswerMs);

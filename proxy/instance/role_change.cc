@@ -5,6 +5,7 @@
 // To a primary: the lead node is brought level with what we relayed, promoted, and followed with the old id; it answers
 // +CONTINUE with its new one, and everybody downstream goes on through replid2.
 #include <algorithm>
+#include <utility>
 
 #include "common/log.h"
 #include "common/text.h"
@@ -30,6 +31,7 @@ void Steering::become_replica(const Address& master, bool by_order) {
   }
   master_ = master;
   primary_.reset();
+  update_fence();
   leave_upstream();
   relay_.guard().follows(master, by_order);
   NodeConfig identity;
@@ -56,9 +58,18 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
     if (former != nullptr) co_await demoted(*former);
     co_return Result<void>();
   }
-  if (!master_) co_return Result<void>();
+  if (!master_) {
+    insist();
+    co_return Result<void>();
+  }
+  const Address former = *master_;
+  // Who parts from an upstream that is well wants a copy that goes its own way; the upstream goes on as with stock.
+  const bool succeeds = std::exchange(ordered_by_sentinel_, false) || relay_.upstream().state != "connected";
+  const replication::ReplId history = relay_.history().replid;
   const Change change(*this, Change::Writer::none);
-  co_return co_await promote(kAnswersMs);
+  auto promoted = co_await promote(kAnswersMs);
+  if (promoted.ok() && succeeds) tasks_.add(tell_former(former, history));
+  co_return std::move(promoted);
 }
 
 /// The upstream holds all writes and has nothing behind `at`. Asked again after a broken connection, the answer is the
@@ -164,6 +175,7 @@ Task<Result<void>> Steering::promote(int64_t answers_ms) {
   const Address former = *master_;
   master_.reset();
   leave_upstream();
+  restart_fence(false);
   lead_by(*node);
   auto taken = co_await wait_for_takeover(*node);
   if (!taken.ok()) log_warning("instance", "{}", taken.error().detail);

@@ -86,11 +86,12 @@ Task<void> SentinelWatch::ask_forever(Post& post) {
 }
 
 Task<Result<void>> SentinelWatch::converse(Post& post, replication::NodeConnection& connection) {
+  our_host_ = replication::host_of(connection.stream().local());
   for (;;) {
     const int64_t asked_ms = world_.clock.now_ms();
     auto named = co_await ask(connection);
     CO_RETURN_IF_ERROR(named);
-    if (post.asked_ms < 0 || !(post.vote == named.value())) {
+    if (post.asked_ms < 0 || !(post.vote.primary == named.value().primary)) {
       log_notice("sentinel " + post.address.text(), "names {} as the primary of {}", named.value().primary.text(),
                  config_.sentinel.master_name);
     }
@@ -116,7 +117,11 @@ Task<Result<SentinelWatch::Named>> SentinelWatch::ask(replication::NodeConnectio
   std::vector<std::string> details = {"SENTINEL", "MASTER", config_.sentinel.master_name};
   auto master = co_await connection.demand(std::move(details));
   CO_RETURN_IF_ERROR(master);
+  const std::string port = field(master.value(), "port");
   named.epoch = parse_int(field(master.value(), "config-epoch")).value_or(0);
+  // During a failover the address is the next primary's already, and the rest still the former's.
+  const bool same = field(master.value(), "ip") == named.primary.host && port == std::to_string(named.primary.port);
+  if (same) named.run_id = field(master.value(), "runid");
   co_return std::move(named);
 }
 
@@ -133,15 +138,17 @@ void SentinelWatch::count_votes() {
   for (const auto& candidate : posts_) {
     std::vector<int64_t> asked;
     int64_t epoch = 0;
+    std::string run_id;
     for (const auto& post : posts_) {
       const bool votes = post->asked_ms >= 0 && now_ms - post->asked_ms <= kVoteMs;
       if (!votes || !(post->vote.primary == candidate->vote.primary)) continue;
       asked.push_back(post->asked_ms);
       epoch = std::max(epoch, post->vote.epoch);
+      if (run_id.empty()) run_id = post->vote.run_id;
     }
     if (asked.size() < votes_needed()) continue;
     std::sort(asked.rbegin(), asked.rend());
-    named_ = Named{candidate->vote.primary, epoch};
+    named_ = Named{candidate->vote.primary, epoch, std::move(run_id)};
     agreed_ms_ = asked[votes_needed() - 1];
     return;
   }

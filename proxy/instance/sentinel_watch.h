@@ -32,7 +32,8 @@ class SentinelWatch {
   };
   struct Named {
     Address primary;
-    int64_t epoch = 0;  // of Sentinel's configuration: grows with each failover
+    int64_t epoch = 0;   // of Sentinel's configuration: grows with each failover
+    std::string run_id;  // of its process, as Sentinel saw it last; empty: it has not
     friend bool operator==(const Named&, const Named&) = default;
   };
 
@@ -44,6 +45,10 @@ class SentinelWatch {
   const std::optional<Named>& named() const { return named_; }
   /// Whether enough Sentinels agreed on named() in answers to questions asked not longer than `ms` ago.
   bool agreed_within(int64_t ms) const;
+  /// When the questions were sent; -1: they never agreed.
+  int64_t agreed_ms() const { return agreed_ms_; }
+  /// The address by which Sentinels see us; empty before the first connection.
+  const std::string& our_host() const { return our_host_; }
   size_t votes_needed() const;
   std::vector<admin::SentinelFacts> facts() const;
   /// Why nobody is named, or no longer; empty when all is well.
@@ -74,6 +79,7 @@ class SentinelWatch {
   std::vector<std::unique_ptr<Post>> posts_;
   std::optional<Named> named_;
   int64_t agreed_ms_ = -1;
+  std::string our_host_;
   TaskSet tasks_;
 };
 

@@ -16,12 +16,14 @@ bool is_loopback(const std::string& host) { return host.starts_with("127.") || h
 
 }  // namespace
 
-Steering::Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost)
+Steering::Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost,
+                   std::string run_id)
     : world_(world),
       config_(config),
       relay_(relay),
       plane_(plane),
       lost_(lost),
+      run_id_(std::move(run_id)),
       sentinels_(world, config, *this),
       peers_(world, config, *this),
       replan_(*this) {}
@@ -40,6 +42,7 @@ void Steering::start(int port, std::optional<Address> master) {
     nodes_.push_back(std::make_unique<Node>(world_, config_, identity, false, *this));
   }
   feed_guard();
+  restart_fence(true);
   if (master) become_replica(*master, false);
   for (auto& node : nodes_) node->start();
   sentinels_.start();
@@ -66,6 +69,7 @@ Task<void> Steering::tick() {
 }
 
 void Steering::replan() {
+  update_fence();
   if (changing_role_) {
     feed_plane();
     return;

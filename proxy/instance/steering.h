@@ -7,6 +7,7 @@
 // the former upstream and says why.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "common/world.h"
 #include "config/config.h"
 #include "proxy/admin/group.h"
+#include "proxy/instance/fence.h"
 #include "proxy/instance/lag_clock.h"
 #include "proxy/instance/lost_writes.h"
 #include "proxy/instance/node.h"
@@ -28,7 +30,9 @@ namespace sidestream::instance {
 
 class Steering final : public Node::Owner, public SentinelWatch::Owner {
  public:
-  Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost);
+  /// All outlive it. `run_id`: of this process.
+  Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost,
+           std::string run_id);
   ~Steering();
   /// `port`: where the nodes are told to find us. `master`: the role at start.
   void start(int port, std::optional<Address> master);
@@ -70,6 +74,11 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);
+  /// Why no writes are taken; empty: they are.
+  const std::string& fenced() const { return fenced_; }
+  /// See admin::Group::succeeded_by().
+  Result<void> succeeded_by(const replication::ReplId& replid, Address successor);
+
   /// See admin::Group::request_handover().
   Task<Result<bool>> request_handover();
   /// See admin::Group::take_over().
@@ -133,6 +142,15 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   Task<Result<bool>> handed_over(replication::NodeConnection& upstream);
 
+  // fencing.cc
+  void update_fence();
+  void restart_fence(bool began_as_primary);
+  FenceFacts fence_facts();
+  bool is_us(const SentinelWatch::Named& named) const;
+  void insist();
+  Task<void> tell_former(Address former, replication::ReplId history);
+  Task<Result<void>> tell_former_once(Address former, replication::ReplId history);
+
   // succession.cc
   void succeed(const Plan& plan);
   Node* heir() const;
@@ -168,6 +186,18 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::optional<size_t> primary_;  // among nodes_, while we front the primary
   std::string trouble_;
+  /// What is known about other primaries since we are one.
+  struct Role {
+    int64_t since_ms = 0;
+    bool began_as_primary = false;            // the role at the start of the process
+    int64_t epoch = -1;                       // of Sentinel's configuration by then
+    std::string successor;                    // who told us that it is
+    std::map<std::string, int64_t> replicas;  // below us; when each was heard last
+  };
+  Role role_;
+  bool ordered_by_sentinel_ = false;  // the promotion that comes
+  std::string fenced_;
+  const std::string run_id_;
   SentinelWatch sentinels_;
   Peers peers_;
   std::optional<Address> followed_;  // whom the Sentinels named when we last did as they said

@@ -23,6 +23,11 @@ std::string encode(const std::vector<std::string>& args) {
 
 }  // namespace
 
+std::string host_of(const std::string& address) {
+  const auto parsed = parse_address(address);
+  return parsed.ok() ? parsed.value().host : address;
+}
+
 NodeConnection::NodeConnection(World& world, std::unique_ptr<ByteStream> stream, int64_t timeout_ms)
     : world_(world), stream_(std::move(stream)), timeout_ms_(timeout_ms), room_(kReadBytes, '\0') {}
 

@@ -24,6 +24,9 @@ struct Credentials {
   std::string password;  ///< empty: no AUTH is sent
 };
 
+/// "host" of "host:port".
+std::string host_of(const std::string& address);
+
 class NodeConnection {
  public:
   /// Connects and authenticates within `timeout_ms`, which also bounds each later step.

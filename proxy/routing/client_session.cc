@@ -199,6 +199,12 @@ ClientSession::Taken ClientSession::held_too_long() {
   return answer_error(kHeldTooLong);
 }
 
+/// There may be another primary: what we took now could be lost.
+ClientSession::Taken ClientSession::refuse_write() {
+  if (in_transaction()) transaction_failed();
+  return answer_error("MASTERDOWN writes are not taken here: " + core_.fence_reason + "; try again.");
+}
+
 void ClientSession::end_hold() {
   core_.held_bytes -= std::exchange(held_bytes_, 0);
   hold_until_us_ = 0;
@@ -300,6 +306,8 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     core_.wait_for_servers(reply_to(0));
     return pause(Pause::clients);
   }
+  const bool writes = entry.may_write && cls != CommandClass::transaction && !entry.name.ends_with("publish");
+  if (!ours && writes && !core_.fence_reason.empty()) return refuse_write();
   switch (cls) {
     case CommandClass::read:
       return read(entry, false);

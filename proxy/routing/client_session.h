@@ -94,7 +94,7 @@ class ClientSession {
   std::optional<Taken> refuse_early(const Entry* entry);
   bool allowed_to_reserved(const Entry& entry) const, may_not_write(const Entry& entry);
   void protocol_error(), sent_too_much();
-  Taken unknown_command(const Entry* container), held_too_long();
+  Taken unknown_command(const Entry* container), held_too_long(), refuse_write();
   Taken pause(Pause reason), hold(bool write);
   void end_hold(), resume(), on_end_of_input(), close_if_done();
   void reply(std::string_view frame);

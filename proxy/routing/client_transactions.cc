@@ -162,6 +162,7 @@ ClientSession::Taken ClientSession::exec() {
     tasks_.add(exec_own(std::move(commands)));
     return Taken::yes;
   }
+  if (now.noted && !core_.fence_reason.empty()) return refuse_write();
   if (now.noted && core_.writes_held) return hold(true);
   if (!now.at_server) lease_->send_silent(kMulti);
   now.ending = true;

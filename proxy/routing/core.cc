@@ -218,7 +218,7 @@ void Core::move(const Moved& moved) {
 
 bool Core::ask_again(const Moved& moved, std::string_view request) {
   ServerConnection* primary = servers.primary_shared(moved.protocol, moved.db);
-  if (primary == nullptr || (moved.write && writes_held)) return false;
+  if (primary == nullptr || (moved.write && (writes_held || !fence_reason.empty()))) return false;
   if (moved.write) {
     freshness.mark_floor(primary->marks());  // its keys are no longer at hand
     primary->send_write(request, moved.to);

@@ -44,6 +44,7 @@ struct Core final : ReplySink, PoolOwner {
   std::atomic<size_t>& held_bytes;
   int64_t recent_ms = world.clock.now_ms();  // as of the last tick: enough to tell who is idle
   bool writes_held = false;                  // a planned switch
+  std::string fence_reason;                  // why no write may be taken; empty: it may
   uint64_t accepted = 0, rejected = 0;
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
   std::vector<ReplyTo> hello_subscribers;

@@ -109,6 +109,10 @@ Task<bool> Plane::hold_writes(int64_t patience_ms) {
   }
 }
 
+void Plane::refuse_writes(std::string reason) {
+  cores_->tell([reason = std::move(reason)](Core& core) { core.fence_reason = reason; });
+}
+
 void Plane::release_writes() {
   cores_->tell([](Core& core) { core.hold_writes(false); });
 }

@@ -96,6 +96,8 @@ class Plane {
   /// answered, false when `patience_ms` are over. Held writes wait for hold.timeout at most; reads go on.
   Task<bool> hold_writes(int64_t patience_ms);
   void release_writes();
+  /// New writes get this reason in a retryable error, on every loop; empty: they are taken again.
+  void refuse_writes(std::string reason);
   /// Subscribers and monitors of a primary that was left have found their place at the next, or `patience_ms` are over.
   Task<void> subscribers_moved(int64_t patience_ms);
 

@@ -72,6 +72,19 @@ NAMES = ("=sentinel resolve-hostnames yes", "=sentinel announce-hostnames yes")
 QUICKLY = ("down-after-milliseconds 1000", "failover-timeout 6000", "parallel-syncs 2")
 
 
+def order_failover(sentinels, old_port, timeout=40):
+    """SENTINEL FAILOVER until all name another primary, whose port is returned. One that a busy machine made Sentinel
+    give up is ordered again."""
+    def moved():
+        ports = {sentinel.master()[1] for sentinel in sentinels}
+        if old_port not in ports and len(ports) == 1:
+            return ports.pop()
+        if sentinels[0].master()[1] == old_port and "failover" not in sentinels[0].fields()["flags"]:
+            sentinels[0].ask("FAILOVER", NAME)
+        return None
+    return wait_for(moved, timeout, "all Sentinels to name another primary")
+
+
 def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, **more):
     """`primary`: (host, port)."""
     started = []
@@ -86,20 +99,28 @@ def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, **more):
 class Trio:
     """Three instances, each in front of one stock node. The first is the primary."""
 
-    def __init__(self, lab, per_instance=({}, {}, {}), node_options=None, **config):
+    def __init__(self, lab, per_instance=({}, {}, {}), node_options=None, asks=0, **config):
+        """`asks`: so many Sentinels are started first, and each instance asks them."""
         self.lab, self.sentinels = lab, []
         self.nodes = lab.servers(3, repl_ping_replica_period=1, repl_timeout=10, **(node_options or {}))
         self.instances = []
         for index, node in enumerate(self.nodes):
             upstream = self.instances[0] if index else None
-            self.instances.append(lab.instance([node], replicaof=upstream, **config, **per_instance[index]))
+            instance = lab.instance([node], replicaof=upstream, start=False, **config, **per_instance[index])
+            self.instances.append(instance)
+            if asks and not self.sentinels:
+                self.sentinels = start_sentinels(lab, asks, (HOST, instance.port))
+            if asks:
+                instance.config["sentinel"] = {"master-name": NAME, "addresses": [s.address for s in self.sentinels]}
+            instance.start().wait_up().wait_online()
         for instance in self.instances[1:]:
             instance.wait_link()
 
     def watch(self, count=3, **options):
         """Sentinels, until they know the group and each other."""
         options.setdefault("primary", (HOST, self.instances[0].port))
-        self.sentinels = start_sentinels(self.lab, count, **options)
+        if not self.sentinels:
+            self.sentinels = start_sentinels(self.lab, count, **options)
         for sentinel in self.sentinels:
             wait_for(lambda s=sentinel: self._is_known_to(s, count), 10, f"{sentinel.name} to know the group")
         return self

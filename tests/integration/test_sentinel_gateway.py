@@ -4,7 +4,7 @@ the Sentinels names, reads from that one's replicas, and is never taken for one 
 import pytest
 
 from harness import HOST, stays, wait_converged, wait_for
-from sentinel import NAME, NAMES, QUICKLY, start_sentinels
+from sentinel import NAME, NAMES, QUICKLY, order_failover, start_sentinels
 
 
 class Managed:
@@ -80,8 +80,7 @@ def test_a_planned_failover_by_sentinel(managed):
     for number in range(2):
         old = managed.primary(managed.sentinels[0].master()[1])
         assert wait_for(lambda n=number: gateway("SET", "k", n), 10, "a write") == "OK"
-        assert wait_for(lambda: managed.sentinels[0].ask("FAILOVER", NAME), 20, "Sentinel to begin") == "OK"
-        new = managed.switched(old)
+        new = managed.primary(order_failover(managed.sentinels, old.port))
         assert wait_for(lambda: gateway("SET", "after", number), 10, "a write") == "OK"
         assert new("GET", "after") == b"%d" % number
         wait_for(lambda: old.info().get("master_port") == str(new.port) and old.link_up(), 30, "the old one to follow")

@@ -4,7 +4,7 @@ one it follows to hand over first. SIDESTREAM_SWITCH_ROUNDS says how often; `-s`
 import os
 
 from harness import HOST, free_port, wait_converged, wait_for
-from sentinel import NAME, Trio, follows
+from sentinel import Trio, follows, order_failover
 from writers import Writers
 
 ROUNDS = int(os.environ.get("SIDESTREAM_SWITCH_ROUNDS") or 2)
@@ -21,9 +21,8 @@ def full_syncs(trio):
 def planned(trio, old):
     """SENTINEL FAILOVER until it is over and everybody is in his place."""
     sentinel = trio.sentinels[0]
-    wait_for(lambda: sentinel.ask("FAILOVER", NAME) == "OK", 30, "Sentinel to begin")
-    wait_for(lambda: all(s.master()[1] != old.port for s in trio.sentinels), 30, "all Sentinels to name another")
-    new = next(i for i in trio.instances if i.port == sentinel.master()[1])
+    port = order_failover(trio.sentinels, old.port)
+    new = next(instance for instance in trio.instances if instance.port == port)
     trio.settled(new)
     wait_for(lambda: sentinel.fields()["flags"] == "master" and len(sentinel.replicas()) == 2, 30, "peace")
     return new
