@@ -1,4 +1,4 @@
-"""The primary dies under load: its node, its instance, or both. Clients of the surviving instances keep their connections
+"""The primary dies under load: its node, its instance, or both. Clients of the survivors keep their connections
 and are told the truth; `-s` shows the time to the first write and what a real loss was.
 
 SIDESTREAM_TEST_SENTINEL_LONG runs every case; without it one of them."""
