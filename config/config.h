@@ -143,6 +143,7 @@ struct Config {
   bool follows_sentinels() const { return nodes.empty() && !sentinel.addresses.empty(); }
   std::vector<std::string> deny_commands;  // upper case
   LogConfig log;
+  int64_t slow_log_above_ms = 10;
 };
 
 }  // namespace sidestream

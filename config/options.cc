@@ -446,6 +446,12 @@ constexpr Option kOptions[] = {
      .help = "Empty: standard error. SIGUSR1 opens it anew.",
      .reload = Reload::live,
      .redis_name = "logfile"},
+    {.name = "slow-log.above",
+     .at = AT(slow_log_above_ms),
+     .type = milliseconds(0),
+     .help = "Requests that take so long, at their server or waiting here for one, are kept for SIDESTREAM SLOWLOG.",
+     .reload = Reload::live,
+     .redis_name = "slow-log.above"},
 };
 
 constexpr ItemField<NodeConfig> kNodeFields[] = {

@@ -28,6 +28,8 @@ struct NodeFacts {
   int64_t lag_ms = 0;
   uint64_t reads = 0;
   uint64_t writes = 0;
+  size_t connections = 0, idle_connections = 0;  // of ours to it
+  Latency took;                                  // its answers, since it became one of ours
 };
 
 /// A configured Sentinel and what it says.
@@ -79,6 +81,13 @@ struct SwitchFacts {
   int64_t lost_bytes_unseen = 0;           // the same, where nobody has the bytes any more
 };
 
+class Trend;
+
+/// What came from the upstream since the start.
+struct StreamFacts {
+  uint64_t commands = 0, bytes = 0;
+};
+
 class Group {
  public:
   virtual ~Group() = default;
@@ -101,6 +110,9 @@ class Group {
   virtual std::vector<SentinelFacts> sentinels() const = 0;
   virtual std::vector<PeerFacts> peers() const = 0;
   /// Whether that replica is one of our configured nodes.
+  virtual const Trend& trend() const = 0;
+  virtual const StreamFacts& stream_facts() const = 0;
+  virtual bool is_draining() const = 0;
   virtual bool is_own_node(const replication::ReplicaStatus& replica) const = 0;
   /// How old the data of a replica is that acknowledged `offset`.
   virtual int64_t lag_ms(ReplOffset offset) const = 0;

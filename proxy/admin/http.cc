@@ -47,6 +47,7 @@ std::string render(const HttpReply& reply, bool keep_alive, bool head_only) {
   out += "Content-Type: " + reply.type + "\r\nContent-Length: " + std::to_string(reply.body.size()) + "\r\n";
   out += "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
   if (!reply.allow.empty()) out += "Allow: " + reply.allow + "\r\n";
+  if (!reply.policy.empty()) out += "Content-Security-Policy: " + reply.policy + "\r\nReferrer-Policy: no-referrer\r\n";
   out += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
   if (!head_only) out += reply.body;
   return out;

@@ -28,7 +28,8 @@ struct HttpReply {
   int status = 200;
   std::string type = "application/json";
   std::string body;
-  std::string allow;  // with 405: the methods
+  std::string allow;   // with 405: the methods
+  std::string policy;  // Content-Security-Policy
 };
 
 class HttpServer {

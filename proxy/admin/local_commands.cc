@@ -39,6 +39,11 @@ constexpr std::string_view kHelp[] = {
     "    The state of the instance as JSON, as at /api/v1/status.",
     "NODES",
     "    One line a node: address, role, state, offset, lag.",
+    "LATENCY",
+    "    How long the servers took to answer, by route, class and node.",
+    "SLOWLOG [<count> | RESET]",
+    "    The last requests that took longer than slow-log.above: when (ms since 1970), command, node, microseconds",
+    "    there, microseconds it waited here for a node, client.",
     "EXPLAIN <command> [<arg> ...]",
     "    Where that command would go now, and why. It is not run.",
     "READS <fresh|bounded|eventual|primary>",
@@ -387,14 +392,39 @@ Task<routing::Answer> LocalCommands::revive() {
   co_return revived.ok() ? simple("OK " + revived.value()) : error("ERR " + revived.error().detail);
 }
 
+Task<routing::Answer> LocalCommands::slow_log(std::vector<std::string> args) {
+  const bool forget = args.size() == 3 && iequals(args[2], "reset");
+  const auto most = args.size() == 3 && !forget ? parse_int(args[2]) : INT_MAX;
+  if (!most || *most < 0) co_return error("ERR count should be a number, or RESET");
+  auto slow = co_await group_.plane().slow_requests(forget);
+  if (forget) co_return simple("OK");
+  std::string out;
+  const auto shown = std::min(slow.size(), static_cast<size_t>(*most));
+  resp::append_array(out, static_cast<int64_t>(shown));
+  for (size_t i = 0; i < shown; ++i) {
+    const routing::SlowRequest& request = slow[i];
+    resp::append_array(out, 6);
+    resp::append_integer(out, request.wall_ms);
+    resp::append_bulk(out, request.command);
+    resp::append_bulk(out, request.server);
+    resp::append_integer(out, request.server_us);
+    resp::append_integer(out, request.proxy_us);
+    resp::append_bulk(out, request.client);
+  }
+  co_return out;
+}
+
 Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
-  if (sub == "status" || sub == "nodes") co_await group_.plane().look_around();
+  if (sub == "slowlog" && args.size() < 4) co_return co_await slow_log(std::move(args));
+  if (sub == "status" || sub == "nodes" || sub == "latency") co_await group_.plane().look_around();
   std::string out;
   if (sub == "status" && args.size() == 2) {
     resp::append_bulk(out, status_json(group_));
   } else if (sub == "nodes" && args.size() == 2) {
     resp::append_text(out, nodes_text(group_), caller.protocol);
+  } else if (sub == "latency" && args.size() == 2) {
+    resp::append_text(out, latency_text(group_), caller.protocol);
   } else if (sub == "explain" && args.size() > 2) {
     const std::vector<std::string_view> command(args.begin() + 2, args.end());
     resp::append_bulk(out, group_.plane().explain(command, caller));

@@ -1,34 +1,13 @@
-// metrics.cc: one table of plain numbers, and the families that have labels. A registry of prometheus-cpp lives for one
-// scrape.
+// metrics.cc: what the group is and does. Commands of clients and the process itself are in metrics_traffic.cc.
 #include "proxy/admin/metrics.h"
-
-#include <prometheus/counter.h>
-#include <prometheus/gauge.h>
-#include <prometheus/registry.h>
-#include <prometheus/text_serializer.h>
 
 #include <string>
 
+#include "proxy/admin/metrics_traffic.h"
+#include "proxy/admin/scrape.h"
+
 namespace sidestream::admin {
 namespace {
-
-using Labels = std::map<std::string, std::string>;
-
-class Scrape {
- public:
-  void gauge(const std::string& name, const std::string& help, double value, const Labels& labels = {}) {
-    prometheus::BuildGauge().Name("sidestream_" + name).Help(help).Register(registry_).Add(labels).Set(value);
-  }
-  template <class Number>
-  void counter(const std::string& name, const std::string& help, Number value, const Labels& labels = {}) {
-    auto& family = prometheus::BuildCounter().Name("sidestream_" + name).Help(help).Register(registry_);
-    family.Add(labels).Increment(static_cast<double>(value));
-  }
-  std::string text() const { return prometheus::TextSerializer().Serialize(registry_.Collect()); }
-
- private:
-  prometheus::Registry registry_{prometheus::Registry::InsertBehavior::Merge};
-};
 
 void add_replication(Scrape& scrape, Group& group) {
   const auto& relay = group.relay();
@@ -39,6 +18,16 @@ void add_replication(Scrape& scrape, Group& group) {
   scrape.gauge("upstream_held", "1 while the wipe guard keeps the upstream's new history away.",
                relay.guard().quarantine() ? 1 : 0);
   scrape.counter("upstream_held_total", "How often it had to.", relay.guard().times_held());
+  scrape.gauge("upstream_link_last_io_seconds", "Since the last byte of the upstream; -1 without a link.",
+               upstream.last_io_ms < 0 ? -1.0 : static_cast<double>(upstream.last_io_ms) / 1000);
+  scrape.counter("stream_bytes_total", "Bytes of the replication stream.", group.stream_facts().bytes,
+                 {{"direction", "in"}});
+  scrape.counter("stream_commands_total", "Commands in it.", group.stream_facts().commands, {{"direction", "in"}});
+  scrape.histogram("sync_duration_seconds", "From a replica's request until it is online.", counters.full_sync_took,
+                   {{"kind", "full"}});
+  scrape.histogram("sync_duration_seconds", "", counters.partial_sync_took, {{"kind", "partial"}});
+  scrape.counter("partial_syncs_refused_total", "Replicas that asked for history we do not have.",
+                 counters.partial_syncs_refused);
   scrape.gauge("primary_offset_bytes", "Last byte of the history that was received.",
                static_cast<double>(relay.offset().value));
   scrape.gauge("backlog_size_bytes", "Configured history in memory.",
@@ -77,6 +66,16 @@ void add_nodes(Scrape& scrape, Group& group) {
     scrape.gauge("node_is_primary", "1 for the primary.", node.is_primary ? 1 : 0, labels);
     scrape.gauge("replica_lag_bytes", "Bytes the node is behind.", static_cast<double>(node.lag_bytes), labels);
     scrape.gauge("replica_lag_seconds", "Time the node is behind.", static_cast<double>(node.lag_ms) / 1000, labels);
+    scrape.gauge("replica_offset_bytes", "Byte of the history that the node has applied.", node.offset.value, labels);
+    for (const char* state : {"online", "syncing", "loading", "waiting", "foreign", "down", "held", "quarantine"}) {
+      scrape.gauge("replica_state", "1 for the state the node is in.", node.state == state ? 1 : 0,
+                   {{"node", node.address}, {"state", state}});
+    }
+    scrape.gauge("pool_connections", "Connections of ours to the node.", node.connections - node.idle_connections,
+                 {{"node", node.address}, {"state", "busy"}});
+    scrape.gauge("pool_connections", "", node.idle_connections, {{"node", node.address}, {"state", "idle"}});
+    scrape.histogram("node_duration_seconds", "What the node took to answer, as command_duration_seconds.", node.took,
+                     labels);
     scrape.counter("node_reads_total", "Reads the node was asked.", node.reads, labels);
     scrape.counter("node_writes_total", "Writes the node was asked.", node.writes, labels);
   }
@@ -93,20 +92,35 @@ void add_neighbours(Scrape& scrape, Group& group) {
   }
 }
 
+/// Snapshots that arrive and leave now.
+void add_transfers(Scrape& scrape, Group& group) {
+  const auto upstream = group.relay().upstream();
+  const bool arrives = upstream.state == "sync";
+  scrape.gauge("upstream_sync_in_progress", "1 while the upstream sends us a snapshot.", arrives ? 1 : 0);
+  scrape.gauge("upstream_sync_received_bytes", "What has come of it.", arrives ? upstream.snapshot.done : 0);
+  int64_t sent = 0, total = 0;
+  for (const auto& replica : group.relay().replicas()) {
+    if (replica.state != "send_bulk") continue;
+    sent += replica.sent;
+    total += replica.total;
+  }
+  scrape.gauge("sync_sent_bytes", "What replicas have got of the snapshots that are being sent to them.", sent);
+  scrape.gauge("sync_expected_bytes", "What they will get; 0 where the size is not known.", total);
+  scrape.gauge("replicas", "Replicas attached to us, our own nodes included.", group.relay().replicas().size());
+}
+
 void add_clients(Scrape& scrape, Group& group) {
   const auto clients = group.plane().clients();
   const auto& counters = group.plane().counters();
   scrape.gauge("client_connections", "Clients connected.", static_cast<double>(clients.connected));
   scrape.counter("client_connections_total", "Clients accepted.", clients.accepted);
-  scrape.counter("client_connections_rejected_total", "Clients refused at maxclients.", clients.rejected);
+  scrape.gauge("client_connections_limit", "As limits.maxclients.", group.config().limits.maxclients);
+  scrape.counter("client_connections_rejected_total", "Clients that were not let in.", clients.rejected,
+                 {{"reason", "maxclients"}});
   const std::string closed = "Clients closed because of what they sent or did not read, by limit.";
   scrape.counter("client_connections_closed_total", closed, clients.over_query_buffer, {{"limit", "query-buffer"}});
   scrape.counter("client_connections_closed_total", closed, clients.over_output_buffer, {{"limit", "output-buffer"}});
   scrape.counter("client_connections_closed_total", closed, clients.slow_readers, {{"limit", "slow-reader"}});
-  const std::string help = "Commands routed, by who was asked.";
-  scrape.counter("commands_total", help, counters.reads_replica, {{"route", "replica"}, {"class", "read"}});
-  scrape.counter("commands_total", help, counters.reads_primary, {{"route", "primary"}, {"class", "read"}});
-  scrape.counter("commands_total", help, counters.writes, {{"route", "primary"}, {"class", "write"}});
   scrape.counter("held_writes_total", "Writes that had to wait for a primary.", counters.held_writes);
   scrape.counter("retried_reads_total", "Reads answered by another server than the first one asked.",
                  counters.retried_reads);
@@ -126,6 +140,11 @@ std::string metrics_text(Group& group) {
   scrape.gauge("build_info", "Always 1.", 1, {{"version", SIDESTREAM_VERSION}});
   scrape.gauge("ready", "As /readyz.", group.readiness().ready ? 1 : 0);
   scrape.gauge("is_primary", "1 while the instance presents itself as a primary.", group.is_primary() ? 1 : 0);
+  scrape.gauge("draining", "1 while clients are being let go.", group.is_draining() ? 1 : 0);
+  scrape.gauge("primary_known", "1 while writes have somewhere to go.", group.plane().primary_counts() ? 1 : 0);
+  scrape.gauge("node_info", "Always 1: which role and history this is.", 1,
+               {{"role", group.is_primary() ? "primary" : "replica"},
+                {"replid", group.relay().has_history() ? group.relay().history().replid.text() : ""}});
   scrape.gauge("uptime_seconds", "Since the start.",
                static_cast<double>(group.world().clock.now_ms() - group.started_at_ms()) / 1000);
   scrape.counter("failovers_total", "Switches of the primary made by this instance.", group.switch_facts().failovers);
@@ -136,7 +155,10 @@ std::string metrics_text(Group& group) {
   add_replication(scrape, group);
   add_nodes(scrape, group);
   add_neighbours(scrape, group);
+  add_transfers(scrape, group);
   add_clients(scrape, group);
+  add_commands(scrape, group);
+  add_process(scrape, group);
   return scrape.text();
 }
 

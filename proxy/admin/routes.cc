@@ -1,15 +1,19 @@
 // routes.cc: one table of paths.
 #include "proxy/admin/routes.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 
+#include "common/text.h"
 #include "config/options.h"
 #include "proxy/admin/metrics.h"
+#include "proxy/admin/page/page.h"
 #include "proxy/admin/status.h"
+#include "proxy/admin/trend.h"
 
 namespace sidestream::admin {
 namespace {
+
+constexpr int64_t kStalledMs = 10'000;
 
 using Answer = HttpReply (*)(Group&, const HttpRequest&);
 
@@ -32,8 +36,20 @@ bool from_loopback(const std::string& peer) {
   return peer.starts_with("127.") || peer.starts_with("[::1]") || peer.starts_with("[::ffff:127.") || peer == "unix";
 }
 
-/// The loop turns: this answer is the proof.
-HttpReply live(Group&, const HttpRequest&) { return text("ok\n"); }
+HttpReply page(Group&, const HttpRequest&) {
+  HttpReply reply;
+  reply.type = "text/html; charset=utf-8";
+  reply.policy = kPagePolicy;
+  reply.body = kPage;
+  return reply;
+}
+
+/// This loop turns: the answer is the proof. The others leave a mark ten times a second.
+HttpReply live(Group& group, const HttpRequest&) {
+  const int64_t silent_ms = group.world().clock.now_ms() - group.plane().oldest_heartbeat_ms();
+  if (silent_ms < kStalledMs) return text("ok\n");
+  return text("an event loop has not turned for " + std::to_string(silent_ms) + " ms\n", 503);
+}
 /// Listeners are bound before the admin address answers at all.
 HttpReply started(Group&, const HttpRequest&) { return text("ok\n"); }
 
@@ -49,6 +65,16 @@ HttpReply ready(Group& group, const HttpRequest& request) {
 }
 
 HttpReply status(Group& group, const HttpRequest&) { return json(status_json(group) + "\n"); }
+
+HttpReply history(Group& group, const HttpRequest&) { return json(group.trend().history_json() + "\n"); }
+
+/// `?since=N`: only what came behind that number.
+HttpReply events(Group&, const HttpRequest& request) {
+  constexpr std::string_view kSince = "since=";
+  const auto since = request.query.starts_with(kSince) ? parse_int(request.query.substr(kSince.size())) : 0;
+  if (!since || *since < 0) return text("since must be the number of an event\n", 400);
+  return json(events_json(static_cast<uint64_t>(*since)) + "\n");
+}
 
 HttpReply metrics(Group& group, const HttpRequest&) {
   HttpReply reply = text(metrics_text(group));
@@ -78,14 +104,17 @@ struct Entry {
   bool counts = false;  // of all loops, which have to be asked first
 };
 
-constexpr std::array<Entry, 8> kRoutes{{{"GET", "/livez", live},
-                                        {"GET", "/readyz", ready},
-                                        {"GET", "/startupz", started},
-                                        {"GET", "/healthz", live},
-                                        {"GET", "/metrics", metrics, true},
-                                        {"GET", "/api/v1/status", status, true},
-                                        {"GET", "/api/v1/config", configuration},
-                                        {"POST", "/api/v1/drain", drain}}};
+constexpr Entry kRoutes[] = {{"GET", "/", page},
+                             {"GET", "/livez", live},
+                             {"GET", "/readyz", ready},
+                             {"GET", "/startupz", started},
+                             {"GET", "/healthz", live},
+                             {"GET", "/metrics", metrics, true},
+                             {"GET", "/api/v1/status", status, true},
+                             {"GET", "/api/v1/history", history},
+                             {"GET", "/api/v1/events", events},
+                             {"GET", "/api/v1/config", configuration},
+                             {"POST", "/api/v1/drain", drain}};
 
 std::string paths() {
   std::string known;
@@ -96,7 +125,6 @@ std::string paths() {
 }  // namespace
 
 Task<HttpReply> route(Group& group, HttpRequest request) {
-  if (request.path == "/" && request.method == "GET") co_return text("sidestream " SIDESTREAM_VERSION "\n\n" + paths());
   for (const Entry& entry : kRoutes) {
     if (entry.path != request.path) continue;
     if (entry.method == request.method) {

@@ -7,6 +7,9 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "common/log.h"
+#include "proxy/admin/trend.h"
+
 namespace sidestream::admin {
 namespace {
 
@@ -75,12 +78,21 @@ json sync_failures_json(Group& group) {
   return failures;
 }
 
-json node_json(const NodeFacts& node) {
-  return {{"address", node.address},     {"role", node.is_primary ? "primary" : "replica"},
-          {"state", node.state},         {"trouble", node.trouble},
-          {"offset", node.offset.value}, {"lag_bytes", node.lag_bytes},
-          {"lag_ms", node.lag_ms},       {"reads", node.reads},
-          {"writes", node.writes}};
+json node_json(const NodeFacts& node, const Trend::Recent& recent) {
+  return {{"address", node.address},
+          {"role", node.is_primary ? "primary" : "replica"},
+          {"state", node.state},
+          {"trouble", node.trouble},
+          {"offset", node.offset.value},
+          {"lag_bytes", node.lag_bytes},
+          {"lag_ms", node.lag_ms},
+          {"reads", node.reads},
+          {"writes", node.writes},
+          {"reads_per_s", recent.reads_per_s},
+          {"writes_per_s", recent.writes_per_s},
+          {"p50_us", recent.p50_us},
+          {"p99_us", recent.p99_us},
+          {"connections", node.connections}};
 }
 
 std::string relay_held_reason(Group& group) {
@@ -181,47 +193,97 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   return facts;
 }
 
+namespace {
+
+json clients_json(Group& group) {
+  const auto clients = group.plane().clients();
+  return {{"connected", clients.connected},
+          {"accepted", clients.accepted},
+          {"rejected", clients.rejected},
+          {"held", clients.held}};
+}
+
+json rates_json(Group& group) {
+  const Trend::Recent total = group.trend().total();
+  return {{"reads_per_s", total.reads_per_s},
+          {"writes_per_s", total.writes_per_s},
+          {"stream_bytes_per_s", total.stream_bytes_per_s}};
+}
+
+}  // namespace
+
 std::string status_json(Group& group) {
   const auto& relay = group.relay();
-  const auto clients = group.plane().clients();
   const auto range = relay.backlog_range();
   const int64_t now_ms = group.world().clock.now_ms();
   json nodes = json::array();
-  for (const NodeFacts& node : group.nodes()) nodes.push_back(node_json(node));
+  for (const NodeFacts& node : group.nodes()) nodes.push_back(node_json(node, group.trend().recent(node.address)));
   json replicas = json::array();
   for (const auto& replica : relay.replicas()) replicas.push_back(replica_json(group, replica));
   const ReplicationFacts facts = replication_facts(group, routing::Face::node);
-  const json status = {
-      {"version", SIDESTREAM_VERSION},
-      {"role", group.is_primary() ? "primary" : "replica"},
-      {"state", relay.upstream().state},
-      {"ready", group.readiness().ready},
-      {"trouble", group.trouble()},
-      {"fenced", group.fenced()},
-      {"run_id", group.run_id()},
-      {"uptime_ms", now_ms - group.started_at_ms()},
-      {"replid", facts.replid},
-      {"replid2", facts.replid2},
-      {"offset", relay.offset().value},
-      {"second_offset", facts.second_offset},
-      {"backlog",
-       {{"first", range.first_byte},
-        {"histlen", range.histlen},
-        {"memory_bytes", relay.backlog_memory_bytes()},
-        {"disk_bytes", relay.backlog_disk_bytes()},
-        {"disk_lag_bytes", relay.backlog_disk_lag()},
-        {"disk_trouble", relay.backlog_disk_trouble()}}},
-      {"upstream", upstream_json(group)},
-      {"snapshot", snapshot_json(group)},
-      {"sync_failures", sync_failures_json(group)},
-      {"nodes", nodes},
-      {"replicas", replicas},
-      {"peers", peers_json(group)},
-      {"sentinels", sentinels_json(group)},
-      {"counters", counters_json(group)},
-      {"routing", reasons_json(group.plane().counters())},
-      {"clients", {{"connected", clients.connected}, {"accepted", clients.accepted}, {"rejected", clients.rejected}}}};
+  const json status = {{"version", SIDESTREAM_VERSION},
+                       {"role", group.is_primary() ? "primary" : "replica"},
+                       {"state", relay.upstream().state},
+                       {"ready", group.readiness().ready},
+                       {"trouble", group.trouble()},
+                       {"fenced", group.fenced()},
+                       {"run_id", group.run_id()},
+                       {"uptime_ms", now_ms - group.started_at_ms()},
+                       {"replid", facts.replid},
+                       {"replid2", facts.replid2},
+                       {"offset", relay.offset().value},
+                       {"second_offset", facts.second_offset},
+                       {"backlog",
+                        {{"first", range.first_byte},
+                         {"histlen", range.histlen},
+                         {"memory_bytes", relay.backlog_memory_bytes()},
+                         {"disk_bytes", relay.backlog_disk_bytes()},
+                         {"disk_lag_bytes", relay.backlog_disk_lag()},
+                         {"disk_trouble", relay.backlog_disk_trouble()}}},
+                       {"upstream", upstream_json(group)},
+                       {"snapshot", snapshot_json(group)},
+                       {"sync_failures", sync_failures_json(group)},
+                       {"nodes", nodes},
+                       {"replicas", replicas},
+                       {"peers", peers_json(group)},
+                       {"sentinels", sentinels_json(group)},
+                       {"counters", counters_json(group)},
+                       {"routing", reasons_json(group.plane().counters())},
+                       {"rates", rates_json(group)},
+                       {"draining", group.is_draining()},
+                       {"clients", clients_json(group)}};
   return status.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string events_json(uint64_t after) {
+  json events = json::array();
+  for (const LogEvent& event : log_events(after)) {
+    events.push_back({{"number", event.number},
+                      {"wall_ms", event.wall_ms},
+                      {"level", std::string(name_of(event.level))},
+                      {"tag", event.tag},
+                      {"text", event.text}});
+  }
+  return events.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string latency_text(Group& group) {
+  const auto times = group.plane().times();
+  std::string out = fmt::format("{:8} {:8} {:>12} {:>10} {:>10} {:>10} {:>10}\n", "route", "class", "requests",
+                                "p50_us", "p99_us", "p999_us", "max_us");
+  const auto add = [&](std::string_view route, std::string_view what, const Latency& took) {
+    fmt::format_to(std::back_inserter(out), "{:8} {:8} {:12} {:10} {:10} {:10} {:10}\n", route, what, took.count(),
+                   took.quantile_us(0.5), took.quantile_us(0.99), took.quantile_us(0.999), took.max_us());
+  };
+  for (size_t route = 0; route < times.routes.size(); ++route) {
+    for (size_t work = 0; work < times.routes[route].took.size(); ++work) {
+      add(routing::kRouteNames[route], routing::kWorkNames[work], times.routes[route].took[work]);
+    }
+  }
+  for (const NodeFacts& node : group.nodes()) add("node", node.address, node.took);
+  add("here", "held", times.held);
+  add("here", "loop-lag", times.loop_lag);
+  return out;
 }
 
 std::string nodes_text(Group& group) {

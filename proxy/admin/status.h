@@ -13,6 +13,10 @@ namespace sidestream::admin {
 ReplicationFacts replication_facts(Group& group, routing::Face face);
 /// The contract's JSON, one line.
 std::string status_json(Group& group);
+/// Events with a number above `after`, the oldest first: [{"number", "wall_ms", "level", "tag", "text"}].
+std::string events_json(uint64_t after);
+/// How long servers took, a line for each route and class and node.
+std::string latency_text(Group& group);
 /// One line a node: address, role, state, offset, lag.
 std::string nodes_text(Group& group);
 /// Section "Sidestream" of INFO, title included.

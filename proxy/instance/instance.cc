@@ -93,6 +93,7 @@ Task<Result<void>> Instance::start() {
     CO_RETURN_IF_ERROR(handover);
     failover_->resume(std::move(handover).value());
   }
+  tasks_.add(keep_trend());
   for (size_t i = 0; i < listeners_.size(); ++i) accepting_.add(accept_loop(*listeners_[i], faces_[i]));
   co_return Result<void>();
 }
@@ -162,6 +163,9 @@ Task<void> Instance::accept_loop(Listener& listener, routing::Face face) {
 // ---- what the relay tells ----
 
 void Instance::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
+  ++stream_facts_.commands;
+  if (stream_end_.value >= 0 && end > stream_end_) stream_facts_.bytes += static_cast<uint64_t>(end - stream_end_);
+  stream_end_ = end;
   plane_->stream_command(args, truncated, end);
   plane_->relayed(end);
 }
@@ -416,6 +420,14 @@ Task<Result<void>> Instance::save_state() {
 }
 
 // ---- the end ----
+
+Task<void> Instance::keep_trend() {
+  for (;;) {
+    co_await plane_->look_around();
+    trend_.sample(group());
+    co_await world_.clock.sleep(admin::Trend::kEveryMs);
+  }
+}
 
 void Instance::drain() {
   if (draining_) return;

@@ -19,6 +19,7 @@
 #include "proxy/admin/group.h"
 #include "proxy/admin/http.h"
 #include "proxy/admin/local_commands.h"
+#include "proxy/admin/trend.h"
 #include "proxy/instance/dataset_file.h"
 #include "proxy/instance/failover.h"
 #include "proxy/instance/lost_writes.h"
@@ -83,6 +84,9 @@ class Instance final : private replication::RelayObserver,
   std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
   std::vector<admin::SentinelFacts> sentinels() const override { return steering_->sentinels().facts(); }
   std::vector<admin::PeerFacts> peers() const override { return steering_->peer_facts(); }
+  const admin::Trend& trend() const override { return trend_; }
+  const admin::StreamFacts& stream_facts() const override { return stream_facts_; }
+  bool is_draining() const override { return draining_; }
   bool can_be_promoted() const override { return steering_->can_be_promoted(); }
   bool is_own_node(const replication::ReplicaStatus& replica) const override {
     return steering_->node_of(replica) != nullptr;
@@ -127,6 +131,7 @@ class Instance final : private replication::RelayObserver,
   Task<void> leave();
   Task<void> leave_the_lead();
   Task<void> see_clients_off();
+  Task<void> keep_trend();
   std::string replconf(uint64_t session_id, std::span<const std::string_view> args);
 
   World& world_;
@@ -148,6 +153,9 @@ class Instance final : private replication::RelayObserver,
   replication::ReplId history_seen_;
   KeptDataset kept_;  // as it is on the disk
   LostWrites lost_;
+  admin::Trend trend_;
+  admin::StreamFacts stream_facts_;
+  ReplOffset stream_end_{-1};  // of the last command
   bool draining_ = false;
   std::function<void()> drained_;
   TaskSet accepting_;

@@ -325,6 +325,9 @@ std::vector<admin::NodeFacts> Steering::node_facts() const {
       if (one.address != counts.address.text()) continue;
       one.reads += counts.reads;
       one.writes += counts.writes;
+      one.connections += counts.connections;
+      one.idle_connections += counts.idle;
+      one.took += counts.took;
     }
   };
   for (const auto& counts : plane_.target_counts()) add_counts(counts);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "common/text.h"
@@ -40,18 +42,25 @@ std::string share(int64_t part, int64_t whole) {
   return whole == 0 ? "0%" : fmt::format("{:.0f}%", 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
+constexpr size_t kReasonsShown = 6;
+
+/// "[#######.....]"
+std::string bar(int64_t part, int64_t whole) {
+  constexpr size_t kWidth = 24;
+  const double filled = whole == 0 ? 0 : std::min(1.0, static_cast<double>(part) / static_cast<double>(whole));
+  const auto marks = static_cast<size_t>(kWidth * filled);
+  return fmt::format("[{}{}]", std::string(marks, '#'), std::string(kWidth - marks, '.'));
+}
+
 /// "[#######.....]  58%  1.1 GiB of 1.9 GiB"; without a total only what is there.
 std::string progress(const json& transfer, const char* done_key) {
-  constexpr size_t kWidth = 24;
   const int64_t done = number(transfer, done_key), total = number(transfer, "total");
   std::string pace;
   if (number(transfer, "rate") > 0) pace = fmt::format(", {}/s", human_bytes(number(transfer, "rate")));
   if (number(transfer, "eta_ms") > 0) pace += fmt::format(", {} s left", (number(transfer, "eta_ms") + 999) / 1000);
   if (total <= 0) return human_bytes(done) + pace;
-  const auto filled =
-      static_cast<size_t>(kWidth * std::min(1.0, static_cast<double>(done) / static_cast<double>(total)));
-  return fmt::format("[{}{}] {} of {} ({}){}", std::string(filled, '#'), std::string(kWidth - filled, '.'),
-                     human_bytes(done), human_bytes(total), share(done, total), pace);
+  return fmt::format("{} {} of {} ({}){}", bar(done, total), human_bytes(done), human_bytes(total), share(done, total),
+                     pace);
 }
 
 class Picture {
@@ -63,6 +72,8 @@ class Picture {
     instance();
     below();
     counts();
+    reasons();
+    held();
     return std::move(out_);
   }
 
@@ -127,7 +138,9 @@ class Picture {
       line(fmt::format("{} node {}  {}  {}  {}  reads {} ({}), writes {}", last ? "└─" : "├─",
                        strong(text(node, "address")), text(node, "role"), state(text(node, "state")), lag(node),
                        number(node, "reads"), share(number(node, "reads"), reads), number(node, "writes")));
-      trouble(last ? "     " : "│    ", text(node, "trouble"));
+      const std::string indent = last ? "     " : "│    ";
+      if (number(node, "p99_us") > 0) line(indent + lately(node));
+      trouble(indent, text(node, "trouble"));
     }
     for (const json& replica : replicas) {
       const bool last = ++drawn == all;
@@ -148,6 +161,38 @@ class Picture {
   static std::string lag(const json& who) {
     return fmt::format("offset {}, behind {} and {} ms", number(who, "offset"), human_bytes(number(who, "lag_bytes")),
                        number(who, "lag_ms"));
+  }
+
+  /// What a node did in the last ten seconds.
+  static std::string lately(const json& node) {
+    return fmt::format("reads {}/s, writes {}/s, half of them within {} us, 99% within {} us",
+                       number(node, "reads_per_s"), number(node, "writes_per_s"), number(node, "p50_us"),
+                       number(node, "p99_us"));
+  }
+
+  /// Why commands went where they went, the most frequent reasons first.
+  void reasons() {
+    const json& routing = at(status_, "routing");
+    if (!routing.is_object()) return;
+    std::vector<std::pair<int64_t, std::string>> found;
+    int64_t all = 0;
+    for (const auto& [reason, count] : routing.items()) {
+      if (!count.is_number()) continue;
+      found.emplace_back(count.get<int64_t>(), printable(reason));
+      all += found.back().first;
+    }
+    std::sort(found.rbegin(), found.rend());
+    if (found.size() > kReasonsShown) found.resize(kReasonsShown);
+    for (const auto& [count, reason] : found)
+      line(fmt::format("  {:>4}  {}  {}", share(count, all), bar(count, all), reason));
+  }
+
+  void held() {
+    if (text(at(status_, "upstream"), "state") == "held") {
+      trouble("", "the upstream is held: decide with redis-cli SIDESTREAM REVIVE, ACCEPT or REJECT");
+    }
+    const int64_t waiting = number(at(status_, "clients"), "held");
+    if (waiting > 0) trouble("", fmt::format("{} clients wait for a server to take their request", waiting));
   }
 
   void counts() {

@@ -99,6 +99,7 @@ class DownstreamLink {
   int64_t wanted() const { return ended_ || cursor_ == 0 || hello_.rdb_only ? INT64_MAX : cursor_; }
   /// Only a snapshot helps it, and it has none yet.
   bool waits_for_snapshot() const { return wants_snapshot_ && !answered_ && !ended_; }
+  bool was_sent_snapshot() const { return sent_ > 0; }
   /// The snapshot it is being sent.
   Snapshot* snapshot() const { return ended_ ? nullptr : snapshot_.get(); }
   /// Takes part in the stream under this announced address.

@@ -230,6 +230,10 @@ bool Relay::upstream_is_connected() const {
 }
 
 void Relay::downstream_moved(const DownstreamLink& link) {
+  if (link.state() == DownstreamLink::State::online && !link.ended()) {
+    Latency& took = link.was_sent_snapshot() ? counters_.full_sync_took : counters_.partial_sync_took;
+    took.record(world_.clock.now_us() - link.asked_at_us());
+  }
   stream_.changed.notify_all();  // a transfer may have ended: the next one's turn
   observer_.replica_changed(link.id());
   changed.notify_all();

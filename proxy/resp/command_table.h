@@ -38,6 +38,7 @@ enum class CommandClass : uint8_t {
   pin,              ///< nothing known: the client is pinned to the primary until RESET or the end
 };
 
+inline constexpr size_t kCommandClasses = static_cast<size_t>(CommandClass::pin) + 1;
 /// "read", "private_primary", ...: for EXPLAIN and logs.
 std::string_view class_name(CommandClass cls);
 

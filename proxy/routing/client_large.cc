@@ -67,7 +67,7 @@ void ClientSession::send_private(FreshnessMap::Batch noted) {
   KeyFacts any;
   any.bits = kAnyKey;
   const uint64_t sequence = expect(Lane::primary, any);
-  if (!partial_) return lease_->send_private(wire_request(), reply_to(sequence), std::move(noted));
+  if (!partial_) return lease_->send_private(wire_request(), reply_to(sequence), std::move(noted), !blocking_);
   if (!large_) large_ = std::make_unique<LargeRequest>();
   large_->to = lease_;
   large_->sequence = sequence;

@@ -207,6 +207,10 @@ ClientSession::Taken ClientSession::refuse_write() {
 
 void ClientSession::end_hold() {
   core_.held_bytes -= std::exchange(held_bytes_, 0);
+  if (hold_until_us_ != 0) {
+    core_.waited(*this, last_command_,
+                 core_.world.clock.now_us() - hold_until_us_ + core_.config.hold.timeout_ms * 1000);
+  }
   hold_until_us_ = 0;
   hold_timer_.cancel();
 }
@@ -301,6 +305,7 @@ ClientSession::Taken ClientSession::run() {
 }
 
 ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cls) {
+  ++core_.counters.by_class[static_cast<size_t>(cls)];
   const bool ours = cls == CommandClass::session || cls == CommandClass::local || cls == CommandClass::subscribe;
   if (!ours && core_.paused(entry.may_write)) {
     core_.wait_for_servers(reply_to(0));

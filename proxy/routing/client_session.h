@@ -52,6 +52,7 @@ class ClientSession {
   /// Not yet back at its channels, or at MONITOR.
   bool feed_moves() const { return move_.feed || move_.monitor || confirmations_dropped_ > 0; }
   bool idle() const, concerned_by_role() const;  ///< Sentinel's word that the role changes is meant for this client
+  bool held() const { return pause_ == Pause::server; }
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
   int64_t server_client_id() const { return lease_ != nullptr ? lease_->client_id() : 0; }
   void deliver(uint64_t sequence, std::string_view frame, std::string_view head = {});
@@ -192,11 +193,8 @@ class ClientSession {
   const Face face_;
   const bool reserved_;
   bool authenticated_;
-  int protocol_ = 2;
-  int db_ = 0;
-  std::string name_;
-  std::string library_name_, library_version_;
-  std::string peer_, local_;
+  int protocol_ = 2, db_ = 0;
+  std::string name_, library_name_, library_version_, peer_, local_;
   std::optional<ReadPolicy> policy_;
   ReplOffset read_after_;
   uint64_t last_batch_ = 0;  // of its last write; 0: it wrote nothing
@@ -234,7 +232,6 @@ class ClientSession {
   std::unique_ptr<LargeReplies> large_replies_;
   std::unique_ptr<Transaction> transaction_;
   std::unique_ptr<Subscriptions> subscriptions_;
-
   int64_t created_ms_, active_ms_;
   std::string last_command_ = "NULL";
 
@@ -243,8 +240,7 @@ class ClientSession {
   MemberNode<ClientSession, &ClientSession::process> hold_node_;
   Timer hold_timer_;
   Signal resumed_;
-  TaskSet tasks_;  // these last: cancelled before what they use goes
-  TaskSet reader_;
+  TaskSet tasks_, reader_;  // these last: cancelled before what they use goes
 };
 
 }  // namespace sidestream::routing

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/log.h"
+#include "common/text.h"
 #include "proxy/routing/limits.h"
 
 namespace sidestream::routing {
@@ -21,8 +22,9 @@ constexpr std::string_view kCutShort =
     "-MASTERDOWN Link with MASTER broke before all of this request was sent: it was not executed; try again.\r\n";
 
 TargetCounts counts_of(const Target& target) {
-  return {target.facts().address, target.reads,         target.writes,
-          target.view.known,      target.pool().size(), target.pool().last_error()};
+  return {target.facts().address,     target.reads,         target.writes,
+          target.view.known,          target.pool().size(), target.pool().idle(),
+          target.pool().last_error(), target.pool().took()};
 }
 
 }  // namespace
@@ -56,7 +58,9 @@ Core::~Core() {
 
 Task<void> Core::tick_forever() {
   for (;;) {
+    const int64_t due_us = world.clock.now_us() + limits::kTickMs * 1000;
     co_await world.clock.sleep(limits::kTickMs);
+    times.loop_lag.record(world.clock.now_us() - due_us);
     tick();
   }
 }
@@ -67,6 +71,8 @@ void Core::tick() {
     if (ServerConnection* primary = servers.primary_shared(2, 0)) primary->ask_role(0);
   }
   const int64_t now_ms = recent_ms = world.clock.now_ms();
+  times.slow_above_us = config.slow_log_above_ms * 1000;
+  commons.heartbeats[index].store(now_ms, std::memory_order_relaxed);
   if (now_ms - session_tick_ms_ >= kSessionTickMs) {
     session_tick_ms_ = now_ms;
     for (ClientSession* session : sessions.all()) session->tick(now_ms);
@@ -136,6 +142,7 @@ void Core::hold_writes(bool hold) {
 CoreReport Core::report() const {
   CoreReport report;
   report.counters = counters;
+  report.times = times;
   report.clients.connected = sessions.size();
   report.clients.accepted = accepted;
   report.clients.rejected = rejected;
@@ -143,6 +150,7 @@ CoreReport Core::report() const {
   report.clients.over_output_buffer = output_buffer_disconnections;
   report.clients.slow_readers = slow_readers;
   for (const ClientSession* session : sessions.all()) {
+    report.clients.held += session->held() ? 1 : 0;
     report.clients.blocked += session->blocked() ? 1 : 0;
     report.clients.pubsub += session->subscribed() ? 1 : 0;
   }
@@ -169,6 +177,19 @@ void Core::visit_done(uint64_t visit_id) {
   if (found == rounds_.end()) return;
   found->second->is_done = true;
   found->second->done.notify_all();
+}
+
+// --- what took long ------------------------------------------------------------------------------------------------
+
+void Core::slow(const ServerConnection& server, const ReplyTo& to, std::string_view request, int64_t us) {
+  const ClientSession* session = sessions.find(to.place, to.session_id);
+  slow_log.add({world.clock.wall_ms(), command_name(request), server.plan().address.text(),
+                session != nullptr ? session->peer() : "", us, 0});
+}
+
+void Core::waited(const ClientSession& session, std::string_view command, int64_t us) {
+  times.held.record(us);
+  if (us >= times.slow_above_us) slow_log.add({world.clock.wall_ms(), to_upper(command), "", session.peer(), 0, us});
 }
 
 // --- replies -------------------------------------------------------------------------------------------------------

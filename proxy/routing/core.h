@@ -15,6 +15,7 @@
 #include "proxy/routing/plane.h"
 #include "proxy/routing/servers.h"
 #include "proxy/routing/session_table.h"
+#include "proxy/routing/slow_log.h"
 
 namespace sidestream::routing {
 
@@ -35,6 +36,8 @@ struct Core final : ReplySink, PoolOwner {
   FreshnessMap freshness;
   LargeKeys large_keys;
   Counters counters;
+  Timings times;
+  SlowLog slow_log;
   std::shared_ptr<const resp::CommandTable> commands = std::make_shared<resp::CommandTable>();  // never null
   std::string server_version = "7.0.15";
   int databases = 16;
@@ -64,6 +67,8 @@ struct Core final : ReplySink, PoolOwner {
   bool paused(bool writes) const;
   void remove(ClientSession& session);
   void count(Reason reason) { ++counters.by_reason[static_cast<size_t>(reason)]; }
+  /// A request was answered after it had waited here for a server.
+  void waited(const ClientSession& session, std::string_view command, int64_t us);
   void close_idle();
   /// Ends all clients, after what they are owed.
   void close_all(std::optional<Face> face);
@@ -92,6 +97,8 @@ struct Core final : ReplySink, PoolOwner {
   void frame(const ServerConnection& connection, std::string_view frame) override;
   void primary_refuses() override { host.primary_refuses(); }
   void fence(uint64_t fence_id, ReplOffset offset) override;
+  Timings& timings() override { return times; }
+  void slow(const ServerConnection& server, const ReplyTo& to, std::string_view request, int64_t us) override;
   // PoolOwner
   void servers_changed() override { ReadyQueue::current().post(wake_node_); }
   void borrowed_lost(const ServerConnection& connection, const ReplyTo& borrower) override;

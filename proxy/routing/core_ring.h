@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "proxy/routing/counters.h"
+#include "proxy/routing/timings.h"
 
 namespace sidestream::routing {
 
@@ -22,6 +23,7 @@ using Visit = std::function<void(Core&)>;
 /// For people: what a core has counted.
 struct CoreReport {
   Counters counters;
+  Timings times;
   ClientCounts clients;
   std::vector<TargetCounts> targets;
   std::optional<TargetCounts> primary;

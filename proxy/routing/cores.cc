@@ -129,6 +129,27 @@ Counters Cores::counters() const {
   return sum;
 }
 
+Timings Cores::times() const {
+  Timings sum = first_->times;
+  for (const auto& other : others_) sum += other->report.times;
+  return sum;
+}
+
+std::vector<Latency> Cores::loop_lags() const {
+  std::vector<Latency> lags = {first_->times.loop_lag};
+  for (const auto& other : others_) lags.push_back(other->report.times.loop_lag);
+  return lags;
+}
+
+int64_t Cores::oldest_heartbeat_ms() const {
+  int64_t oldest = world_.clock.now_ms();
+  for (size_t i = 0; i <= others_.size(); ++i) {
+    const int64_t heard = commons.heartbeats[i].load(std::memory_order_relaxed);
+    if (heard != 0) oldest = std::min(oldest, heard);
+  }
+  return oldest;
+}
+
 ClientCounts Cores::clients() const {
   ClientCounts sum = first_->report().clients;
   for (const auto& other : others_) sum += other->report.clients;

@@ -37,6 +37,9 @@ class Cores final : public CoreRing {
 
   /// Sums; of the other cores as look_around() found them last. How many are connected is always exact.
   Counters counters() const;
+  Timings times() const;
+  std::vector<Latency> loop_lags() const;
+  int64_t oldest_heartbeat_ms() const;
   ClientCounts clients() const;
   std::vector<TargetCounts> target_counts() const;
   std::optional<TargetCounts> primary_counts() const;

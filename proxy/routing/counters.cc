@@ -34,6 +34,7 @@ Counters& Counters::operator+=(const Counters& other) {
   held_writes += other.held_writes;
   retried_reads += other.retried_reads;
   unknown_outcomes += other.unknown_outcomes;
+  for (size_t i = 0; i < by_class.size(); ++i) by_class[i] += other.by_class[i];
   for (size_t i = 0; i < by_reason.size(); ++i) by_reason[i] += other.by_reason[i];
   return *this;
 }
@@ -41,6 +42,7 @@ Counters& Counters::operator+=(const Counters& other) {
 ClientCounts& ClientCounts::operator+=(const ClientCounts& other) {
   connected += other.connected;
   blocked += other.blocked;
+  held += other.held;
   pubsub += other.pubsub;
   accepted += other.accepted;
   rejected += other.rejected;
@@ -55,6 +57,8 @@ TargetCounts& TargetCounts::operator+=(const TargetCounts& other) {
   writes += other.writes;
   known = std::max(known, other.known);
   connections += other.connections;
+  idle += other.idle;
+  took += other.took;
   if (last_error.empty()) last_error = other.last_error;
   return *this;
 }

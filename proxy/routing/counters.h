@@ -8,7 +8,9 @@
 #include <string_view>
 
 #include "common/byte_stream.h"
+#include "proxy/resp/command_table.h"
 #include "proxy/resp/repl_offset.h"
+#include "proxy/routing/timings.h"
 
 namespace sidestream::routing {
 
@@ -39,12 +41,14 @@ struct Counters {
   uint64_t held_writes = 0;    // writes that had to wait for a primary
   uint64_t retried_reads = 0;  // answered by another server than the first one asked
   uint64_t unknown_outcomes = 0;
+  std::array<uint64_t, resp::kCommandClasses> by_class{};  // commands that were run, by resp::CommandClass
   std::array<uint64_t, static_cast<size_t>(Reason::kCount)> by_reason{};
   Counters& operator+=(const Counters& other);
 };
 
 struct ClientCounts {
   size_t connected = 0, blocked = 0, pubsub = 0;
+  size_t held = 0;  // wait for a server
   uint64_t accepted = 0, rejected = 0;
   uint64_t over_query_buffer = 0, over_output_buffer = 0;  // closed for it
   uint64_t slow_readers = 0;                               // closed, since others waited behind their reply
@@ -56,8 +60,9 @@ struct TargetCounts {
   Address address;
   uint64_t reads = 0, writes = 0;
   ReplOffset known;  // the highest offset it is known to have
-  size_t connections = 0;
+  size_t connections = 0, idle = 0;
   std::string last_error;  // why the last connection failed; empty while all is well
+  Latency took;
   /// Of the same server, by another core.
   TargetCounts& operator+=(const TargetCounts& other);
 };

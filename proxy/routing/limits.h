@@ -40,6 +40,9 @@ inline constexpr int64_t kSlowReaderMs = 2'000;    // for others to wait behind 
 inline constexpr int64_t kRetireMs = 5'000;        // to answer what was sent to a server that is left
 inline constexpr int64_t kAskOffsetsMs = 5;        // between questions how far replicas are
 
+// What is remembered for people.
+inline constexpr size_t kSlowRequestsMax = 128;  // by each loop
+
 // Commands between servers.
 inline constexpr int kCursorServersMax = 127;  // servers that a SCAN cursor can name
 inline constexpr int64_t kTickMs = 100;

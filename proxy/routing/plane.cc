@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/text.h"
@@ -142,6 +143,20 @@ void Plane::close_all(std::optional<Face> face) {
 
 Task<void> Plane::look_around() { return cores_->look_around(); }
 Counters Plane::counters() const { return cores_->counters(); }
+Timings Plane::times() const { return cores_->times(); }
+std::vector<Latency> Plane::loop_lags() const { return cores_->loop_lags(); }
+int64_t Plane::oldest_heartbeat_ms() const { return cores_->oldest_heartbeat_ms(); }
+
+Task<std::vector<SlowRequest>> Plane::slow_requests(bool forget) {
+  auto found = std::make_shared<std::vector<SlowRequest>>();
+  Visit visit = [found, forget](Core& core) {
+    found->insert(found->end(), core.slow_log.all().begin(), core.slow_log.all().end());
+    if (forget) core.slow_log.clear();
+  };
+  co_await core_.everywhere(std::move(visit));
+  std::sort(found->begin(), found->end(), [](const auto& a, const auto& b) { return a.wall_ms > b.wall_ms; });
+  co_return std::move(*found);
+}
 ClientCounts Plane::clients() const { return cores_->clients(); }
 std::vector<TargetCounts> Plane::target_counts() const { return cores_->target_counts(); }
 std::optional<TargetCounts> Plane::primary_counts() const { return cores_->primary_counts(); }

@@ -23,6 +23,7 @@
 #include "proxy/routing/counters.h"
 #include "proxy/routing/facts.h"
 #include "proxy/routing/freshness.h"
+#include "proxy/routing/slow_log.h"
 
 namespace sidestream::routing {
 
@@ -108,6 +109,13 @@ class Plane {
   /// Asks the other loops for their counts: what is below tells theirs as they were then.
   Task<void> look_around();
   Counters counters() const;
+  Timings times() const;
+  /// How late each loop has been, the first one first.
+  std::vector<Latency> loop_lags() const;
+  /// The oldest sign of life of any loop, as a time of the clock in milliseconds.
+  int64_t oldest_heartbeat_ms() const;
+  /// What took long lately, the latest first; with `forget` they are dropped.
+  Task<std::vector<SlowRequest>> slow_requests(bool forget);
   ClientCounts clients() const;
   std::vector<TargetCounts> target_counts() const;
   std::optional<TargetCounts> primary_counts() const;

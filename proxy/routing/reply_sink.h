@@ -11,6 +11,7 @@
 
 #include "common/result.h"
 #include "proxy/resp/repl_offset.h"
+#include "proxy/routing/timings.h"
 
 namespace sidestream::routing {
 
@@ -62,6 +63,10 @@ class ReplySink {
   virtual size_t stream_above() const = 0;
   /// A push, or anything that arrives on a feed.
   virtual void frame(const ServerConnection& connection, std::string_view frame) = 0;
+  /// Where the times that servers take are counted; it outlives every connection.
+  virtual Timings& timings() = 0;
+  /// This request took so long at its server.
+  virtual void slow(const ServerConnection& server, const ReplyTo& to, std::string_view request, int64_t us) = 0;
   /// An answer to ask_role(); -1: none will come.
   /// Where writes go is no primary any more.
   virtual void primary_refuses() = 0;
@@ -83,6 +88,8 @@ class ConnectionOwner {
   virtual void connection_demoted(ServerConnection& connection) = 0;
   /// A large reply stands in the way on this shared connection: it answers what was sent, others take what comes.
   virtual void connection_occupied(ServerConnection& connection) = 0;
+  /// Of all its connections.
+  virtual Latency& latency() = 0;
   /// Checks a ROLE reply against what this server should be and remembers its offset; nothing: it is not that server.
   virtual std::optional<ReplOffset> role_offset(std::string_view frame) = 0;
 

@@ -38,6 +38,8 @@ ServerConnection::ServerConnection(World& world, FreshnessMap& freshness, Connec
       freshness_(freshness),
       owner_(owner),
       sink_(sink),
+      timings_(sink.timings()),
+      latency_(owner.latency()),
       plan_(std::move(plan)),
       input_(kInputFirstBytes, kInputKeptBytes),
       flush_node_(*this) {}
@@ -146,6 +148,8 @@ bool ServerConnection::full() const { return requests_.size() - answered_ >= lim
 
 void ServerConnection::push(Entry entry, std::string_view request) {
   DCHECK(ready());
+  if (batch_us_ == 0) batch_us_ = world_.clock.now_us();
+  entry.sent_us = batch_us_;
   if (entries_count_ == entries_.size()) {
     std::vector<Entry> larger(entries_.empty() ? kEntriesFirst : entries_.size() * 2);
     for (size_t i = 0; i < entries_count_; ++i) {
@@ -183,8 +187,10 @@ void ServerConnection::send_read(std::string_view request, const ReplyTo& to, st
   push({Kind::read, request.size(), to, need.value_or(ReplOffset{-1})}, request);
 }
 
-void ServerConnection::send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted) {
+void ServerConnection::send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted,
+                                    bool timed) {
   push({Kind::write, request.size(), to}, request);
+  if (!timed) entry(entries_count_ - 1).sent_us = 0;
   if (!noted || noted->empty()) return;
   freshness_.apply(*noted);
   Entry role;
@@ -246,6 +252,7 @@ void ServerConnection::send_feed(std::string_view request) {
 
 void ServerConnection::flush() {
   reads_proven_this_turn_ = false;
+  batch_us_ = 0;
   if (state_ != State::ready) return;
   if (turn_marks_) {
     Entry role;
@@ -283,6 +290,7 @@ ServerConnection::Entry ServerConnection::pop() {
 }
 
 Result<void> ServerConnection::on_bytes() {
+  answered_us_ = world_.clock.now_us();
   while (!input_.empty() && state_ == State::ready) {
     const auto found = scanner_.scan(input_.view());
     if (found == resp::ReplyScanner::State::bad) return Error{Errc::protocol, "a reply that is not RESP"};
@@ -324,9 +332,11 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       done = on_role(std::move(entry), frame);
       break;
     case Kind::read:
+      took(entry, request, frame);
       on_read(entry, request, frame);
       break;
     case Kind::again:
+      took(entry, request, frame);
       if (!demoted_) {
         sink_.reply(entry.to, frame);
       } else {
@@ -334,12 +344,24 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       }
       break;
     case Kind::write:
+      took(entry, request, frame);
       on_write(entry, request, frame);
       break;
   }
   drop_answered_requests();
   if (unfinished_ && entries_count_ == 0) return Error{Errc::closed, "it answered before the request was complete"};
   return done;
+}
+
+void ServerConnection::took(const Entry& entry, std::string_view request, std::string_view frame) {
+  if (entry.sent_us == 0) return;
+  const int64_t us = answered_us_ - entry.sent_us;
+  const Work work = plan_.is_private ? Work::alone : entry.kind == Kind::write ? Work::write : Work::read;
+  Timings::Route& route = timings_.routes[plan_.is_primary ? 0 : 1];
+  route.took[static_cast<size_t>(work)].record(us);
+  route.errors += frame[0] == '-' ? 1 : 0;
+  latency_.record(us);
+  if (us >= timings_.slow_above_us) sink_.slow(*this, entry.to, request, us);
 }
 
 void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {

@@ -61,7 +61,8 @@ class ServerConnection {
   /// A read that was moved here: not moved again.
   void send_again(std::string_view request, const ReplyTo& to) { push({Kind::again, request.size(), to}, request); }
   /// A command on a private connection. `noted` keys are marked now, and settled by a ROLE behind it.
-  void send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted);
+  /// `timed`: false for what may wait for ever.
+  void send_private(std::string_view request, const ReplyTo& to, FreshnessMap::Batch noted, bool timed = true);
   /// The same for a request that is still arriving: its beginning; nothing else is sent until its end.
   void begin_request(std::string_view bytes, const ReplyTo& to, FreshnessMap::Batch noted);
   void pass_request(std::string_view bytes);
@@ -125,6 +126,7 @@ class ServerConnection {
     FreshnessMap::Batch batch{};  // role
     uint64_t ticket = 0;          // role
     uint64_t fence_id = 0;        // role
+    int64_t sent_us = 0;          // when its batch began; 0: nobody asks how long it takes
   };
 
   Task<void> run();
@@ -154,6 +156,7 @@ class ServerConnection {
   void move(const Entry& entry, std::string_view request, bool write);
   void give_back_everything();
   void give_back(Entry entry, std::string_view request, bool sent);
+  void took(const Entry& entry, std::string_view request, std::string_view frame);
   void drop_answered_requests();
   void flush();
 
@@ -167,6 +170,8 @@ class ServerConnection {
   FreshnessMap& freshness_;
   ConnectionOwner& owner_;
   ReplySink& sink_;
+  Timings& timings_;  // of the core
+  Latency& latency_;  // of this server
   ConnectionPlan plan_;
   State state_ = State::opening;
   bool opened_ = false;
@@ -185,6 +190,8 @@ class ServerConnection {
   FreshnessMap::Batch turn_marks_;     // of the writes gathered this turn
   std::string requests_;               // not answered yet, the tail not sent yet
   size_t answered_ = 0, flushed_ = 0;  // positions in requests_
+  int64_t batch_us_ = 0;               // when the first of the gathered requests came; 0: none
+  int64_t answered_us_ = 0;            // when the bytes arrived that are being looked at
   ReplOffset proven_{-1};              // by the ROLE in front of the reads now being answered
 
   std::unique_ptr<ByteStream> stream_;

@@ -51,6 +51,8 @@ class ServerPool final : public ConnectionOwner {
   bool reachable() const { return last_error_.empty(); }
   const std::string& last_error() const { return last_error_; }
   size_t size() const { return connections_.size(); }
+  size_t idle() const { return idle_.size(); }
+  const Latency& took() const { return latency_; }
   /// Shared connections owe nothing.
   bool quiet() const;
   /// Every limits::kTickMs: reconnects, replaces spares, drops what hangs.
@@ -62,6 +64,7 @@ class ServerPool final : public ConnectionOwner {
   void connection_relieved() override { owner_.servers_changed(); }
   void connection_occupied(ServerConnection& connection) override;
   void connection_demoted(ServerConnection& connection) override;
+  Latency& latency() override { return latency_; }
   std::optional<ReplOffset> role_offset(std::string_view frame) override { return role_check_(frame); }
 
   ServerConnection* find_shared(int protocol, int db) const;
@@ -83,6 +86,7 @@ class ServerPool final : public ConnectionOwner {
   PoolOwner& owner_;
   ConnectionPlan plan_;
   RoleCheck role_check_;
+  Latency latency_;
   bool retiring_ = false;
   bool warm_[2] = {false, false};                               // protocol 2, 3
   std::vector<std::unique_ptr<ServerConnection>> connections_;  // all of them

@@ -62,8 +62,9 @@ def test_metrics_are_well_formed_and_move(lab, binary):
     for _ in range(7):
         client("SET", "k", "v")
     text = ask(instance, "/metrics")[2]
+    name = r"(sidestream|process)_\w+"
     for line in text.splitlines():
-        assert re.fullmatch(r"# (HELP|TYPE) sidestream_\w+ .+|sidestream_\w+(\{.*\})? [-+.eE0-9]+", line), line
+        assert re.fullmatch(rf"# (HELP|TYPE) {name} .+|{name}(\{{.*\}})? [-+.eE0-9]+", line), line
     assert 'sidestream_commands_total{class="write",route="primary"} 7' in text
     assert "sidestream_upstream_link_up 1" in text
 

@@ -75,6 +75,7 @@ Outcome run_once(const Scenario& scenario, uint64_t seed, bool tracing) {
 
 /// Empty if all is well.
 std::string judge(const Scenario& scenario, uint64_t seed) {
+  forget_log_events();
   const int64_t before = live_allocations;
   std::string failure;
   {
@@ -85,6 +86,7 @@ std::string judge(const Scenario& scenario, uint64_t seed) {
     }
   }
   if (!failure.empty()) return failure;
+  forget_log_events();
   if (live_allocations != before) return std::to_string(live_allocations - before) + " allocations left behind";
   return {};
 }

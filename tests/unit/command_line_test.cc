@@ -236,6 +236,20 @@ TEST_CASE("the picture of a status") {
   CHECK(draw_status(R"({"role":5,"nodes":{"a":1},"replicas":[7],"upstream":[],"clients":null})", false).ok());
 }
 
+TEST_CASE("the picture tells what happened lately, why reads went where, and who waits") {
+  const auto drawn = draw_status(R"({"role":"replica","ready":true,
+      "upstream":{"address":"10.0.0.1:6379","state":"held"},
+      "nodes":[{"address":"a:1","state":"online","reads_per_s":12.7,"writes_per_s":0,"p50_us":90,"p99_us":400}],
+      "routing":{"write":25,"policy primary":75,"odd":"x"},"clients":{"held":3}})",
+                                 false);
+  REQUIRE(drawn.ok());
+  const std::string& text = drawn.value();
+  CHECK(says(text, "reads 12/s, writes 0/s, half of them within 90 us, 99% within 400 us"));
+  CHECK(says(text, "75%  [##################......]  policy primary\n   25%  [######..................]  write"));
+  CHECK(says(text, "! the upstream is held: decide with redis-cli SIDESTREAM REVIVE, ACCEPT or REJECT"));
+  CHECK(says(text, "! 3 clients wait for a server"));
+}
+
 TEST_CASE("synced") {
   CHECK(is_synced(R"({"role":"primary","ready":true,"nodes":[{"state":"online"}],"upstream":{"state":"connect"}})"));
   CHECK(is_synced(R"({"role":"replica","ready":true,"nodes":[{"state":"online"}],"upstream":{"state":"connected"}})"));
