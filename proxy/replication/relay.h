@@ -84,7 +84,7 @@ struct RelayCounters {
   int64_t full_syncs = 0;  ///< replicas that got a snapshot
   int64_t partial_syncs = 0;
   int64_t partial_syncs_refused = 0;  ///< asked for a history or byte that we do not have ("?" is not counted)
-  int64_t snapshots_shared = 0;  ///< full syncs served by a snapshot that someone else had asked for
+  int64_t snapshots_shared = 0;       ///< full syncs served by a snapshot that someone else had asked for
   int64_t snapshots_fetched = 0, upstream_full_syncs = 0, upstream_partial_syncs = 0;
   Latency full_sync_took, partial_sync_took;  ///< of replicas, from the request until online
 };

@@ -14,7 +14,7 @@ namespace sidestream::routing {
 struct Commons {
   FreshnessTable freshness;
   ScriptCache scripts;
-  std::atomic<size_t> clients{0};     // accepted and not gone, for limits.maxclients
+  std::atomic<size_t> clients{0};                     // accepted and not gone, for limits.maxclients
   std::array<std::atomic<int64_t>, 64> heartbeats{};  // when each core last ticked, in ms; 0: it has not begun
   std::atomic<size_t> held_bytes{0};  // for hold.max-bytes, which several loops at once may pass by a request each
 };
