@@ -1,5 +1,5 @@
 // byte_stream.h: the seam to the network: byte streams, listeners and the network that makes them. libuv implements
-// it (uv_network), the simulation does (tests/support), and TLS will wrap it.
+// it (uv_network), the simulation does (tests/support), and tls_network wraps either.
 //
 // Reading waits, writing never does: write() sends what the other side takes now and queues the rest; a writer
 // that may produce much awaits drained() before it goes on. An error or a close is reported by the next read or
@@ -9,6 +9,7 @@
 
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -129,18 +130,28 @@ struct ByteStream::Drained {
 inline ByteStream::Read ByteStream::read(std::span<char> into) { return Read(*this, into); }
 inline ByteStream::Drained ByteStream::drained(size_t below) { return Drained(*this, below); }
 
+/// What is spoken at an address; one that does not say goes by the configuration (tls_network.h).
+enum class Transport : uint8_t { unsaid, plain, tls };
+
 /// Where to listen or connect: host and port, or the path of a unix socket.
 struct Address {
   std::string host;  // name or number; empty with a path
   int port = 0;
   std::string path;
+  Transport transport = Transport::unsaid;
 
   bool empty() const { return host.empty() && path.empty(); }
+  /// The place alone: "h:p", "[v6]:p" or "unix:/path".
   std::string text() const;
-  friend bool operator==(const Address&, const Address&) = default;
+  /// As the user would write it, with the transport where it was said.
+  std::string url() const;
+  /// The same place, whatever is spoken there.
+  friend bool operator==(const Address& a, const Address& b) {
+    return a.host == b.host && a.port == b.port && a.path == b.path;
+  }
 };
 
-/// "h:p", "h p", "[v6]:p", "tcp://h:p", "unix:/path". Errc::config with the reason.
+/// "h:p", "h p", "[v6]:p", "tcp://h:p", "tls://h:p", "unix:/path". Errc::config with the reason.
 Result<Address> parse_address(std::string_view text);
 
 class Listener {

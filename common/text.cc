@@ -237,10 +237,15 @@ std::string Address::text() const {
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+std::string Address::url() const {
+  if (transport == Transport::tls) return "tls://" + text();
+  return transport == Transport::plain ? "tcp://" + text() : text();
+}
+
 Result<Address> parse_address(std::string_view text) {
   const auto refuse = [&](const char* why) {
     return Error{Errc::config, "'" + std::string(text) + "' is not an address: " + why +
-                                   " (wanted HOST:PORT, [IPV6]:PORT or unix:/PATH)"};
+                                   " (wanted HOST:PORT, [IPV6]:PORT, tls://HOST:PORT or unix:/PATH)"};
   };
   Address address;
   std::string_view rest = trim(text);
@@ -249,8 +254,9 @@ Result<Address> parse_address(std::string_view text) {
     if (address.path.empty()) return refuse("the path is missing");
     return address;
   }
-  if (rest.starts_with("tls://")) return refuse("tls:// is not available in this version");
-  if (rest.starts_with("tcp://")) rest.remove_prefix(6);
+  if (rest.starts_with("tls://")) address.transport = Transport::tls;
+  if (rest.starts_with("tcp://")) address.transport = Transport::plain;
+  if (address.transport != Transport::unsaid) rest.remove_prefix(6);
   const size_t split_at = rest.find_last_of(": ");
   if (split_at == std::string_view::npos) return refuse("the port is missing");
   std::string_view host = trim(rest.substr(0, split_at));

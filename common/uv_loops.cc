@@ -59,11 +59,11 @@ class UvMailbox final : public Mailbox, private ReadyNode {
 
 class UvLoopThread final : public LoopThread {
  public:
-  UvLoopThread() {
+  explicit UvLoopThread(TlsInForce& tls) {
     std::promise<void> started;
     auto ready = started.get_future();
-    thread_ = std::thread([this, started = std::move(started)]() mutable {
-      UvWorld world;
+    thread_ = std::thread([this, &tls, started = std::move(started)]() mutable {
+      UvWorld world(tls);
       const auto mailbox = world.world().loops.open_mailbox();
       world_ = &world;
       mailbox_ = mailbox.get();
@@ -92,16 +92,17 @@ class UvLoopThread final : public LoopThread {
 
 class UvLoops final : public Loops {
  public:
-  explicit UvLoops(uv_loop_t& loop) : loop_(loop) {}
+  UvLoops(uv_loop_t& loop, TlsInForce& tls) : loop_(loop), tls_(tls) {}
   std::unique_ptr<Mailbox> open_mailbox() override { return std::make_unique<UvMailbox>(loop_); }
-  std::unique_ptr<LoopThread> start_thread() override { return std::make_unique<UvLoopThread>(); }
+  std::unique_ptr<LoopThread> start_thread() override { return std::make_unique<UvLoopThread>(tls_); }
 
  private:
   uv_loop_t& loop_;
+  TlsInForce& tls_;
 };
 
 }  // namespace
 
-std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop) { return std::make_unique<UvLoops>(loop); }
+std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls) { return std::make_unique<UvLoops>(loop, tls); }
 
 }  // namespace sidestream

@@ -11,6 +11,7 @@
 #include "common/files.h"
 #include "common/loops.h"
 #include "common/ready_queue.h"
+#include "common/tls_context.h"
 
 namespace sidestream {
 
@@ -64,6 +65,6 @@ class UvJob {
 
 std::unique_ptr<Network> make_uv_network(uv_loop_t& loop);
 std::unique_ptr<Files> make_uv_files(uv_loop_t& loop);
-std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop);
+std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls);
 
 }  // namespace sidestream

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "common/check.h"
+#include "common/tls_network.h"
 #include "common/uv_parts.h"
 
 namespace sidestream {
@@ -130,13 +131,14 @@ constexpr uint64_t kGatherNs = 100'000;  // what is gathered waits no longer
 }  // namespace
 
 struct UvWorld::State {
-  State()
+  explicit State(TlsInForce& tls)
       : loop(make_loop()),
         clock(*loop),
-        network(make_uv_network(*loop)),
+        plain(make_uv_network(*loop)),
+        network(make_tls_network(*plain, clock, tls)),
         files(make_uv_files(*loop)),
-        loops(make_uv_loops(*loop)),
-        world{clock, *network, *files, random, *loops} {
+        loops(make_uv_loops(*loop, tls)),
+        world{clock, *network, *files, random, *loops, &tls} {
     uv_prepare_init(loop.get(), &prepare);
     uv_check_init(loop.get(), &check);
     prepare.data = check.data = this;
@@ -176,6 +178,7 @@ struct UvWorld::State {
   ReadyQueue queue;
   UvClock clock;
   OsRandom random;
+  std::unique_ptr<Network> plain;
   std::unique_ptr<Network> network;
   std::unique_ptr<Files> files;
   std::unique_ptr<Loops> loops;
@@ -187,9 +190,9 @@ struct UvWorld::State {
   std::list<SignalWatch> signals;
 };
 
-UvWorld::UvWorld() {
+UvWorld::UvWorld(TlsInForce& tls) {
   std::signal(SIGPIPE, SIG_IGN);
-  state_ = std::make_unique<State>();
+  state_ = std::make_unique<State>(tls);
 }
 
 UvWorld::~UvWorld() {

@@ -15,7 +15,8 @@ namespace sidestream {
 
 class UvWorld {
  public:
-  UvWorld();
+  /// `tls`: what its network speaks; outlives it.
+  explicit UvWorld(TlsInForce& tls);
   /// Everything made through world() must be gone.
   ~UvWorld();
   UvWorld(const UvWorld&) = delete;

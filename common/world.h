@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/files.h"
 #include "common/loops.h"
+#include "common/tls_context.h"
 
 namespace sidestream {
 
@@ -25,6 +26,7 @@ struct World {
   Files& files;
   Random& random;
   Loops& loops;
+  TlsInForce* tls = nullptr;  ///< what the network speaks; nullptr: it knows plain connections only
 };
 
 }  // namespace sidestream

@@ -82,6 +82,7 @@ struct LogConfig {
   std::string file;              // empty: standard error
 };
 
+/// Files are PEM; an empty path: none.
 struct TlsConfig {
   std::string listen_cert;
   std::string listen_key;
@@ -91,6 +92,9 @@ struct TlsConfig {
   std::string node_ca;
   std::string node_cert;
   std::string node_key;
+  std::string node_verify = "full";  // full, chain
+  std::string node_name;             // empty: the host that is connected to
+  std::string min_version = "1.2";   // 1.2, 1.3
 };
 
 struct Config {

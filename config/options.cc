@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 #include "common/text.h"
 #include "config/values.h"
@@ -35,8 +34,8 @@ constexpr Option kOptions[] = {
     {.name = "listen",
      .at = AT(listen),
      .type = {.kind = Kind::list, .min = 0},
-     .help = "Where clients, replicas, Sentinel and other instances connect. One address or a list; tcp://HOST:PORT "
-             "and unix:/PATH are allowed, port 0 takes a free one.",
+     .help = "Where clients, replicas, Sentinel and other instances connect. One address or a list; tcp://HOST:PORT, "
+             "tls://HOST:PORT and unix:/PATH are allowed, port 0 takes a free one.",
      .heading = "Addresses"},
     {.name = "service-listen",
      .at = AT(service_listen),
@@ -125,40 +124,63 @@ constexpr Option kOptions[] = {
     {.name = "tls.listen-cert",
      .at = AT(tls.listen_cert),
      .type = kPath,
-     .help = "Certificate chain for our listening sockets (PEM).",
-     .planned = true,
+     .help = "Certificate chain for our listening addresses (PEM). With it, an address that does not say tcp:// or "
+             "tls:// speaks TLS, except admin. Read again on SIGHUP and when the file changes; open connections stay.",
+     .reload = Reload::live,
      .heading = "TLS"},
     {.name = "tls.listen-key",
      .at = AT(tls.listen_key),
      .type = kPath,
      .help = "Its private key (PEM).",
-     .planned = true},
+     .reload = Reload::live},
     {.name = "tls.client-ca",
      .at = AT(tls.client_ca),
      .type = kPath,
-     .help = "Authorities whose client certificates are accepted.",
-     .planned = true},
+     .help = "Authorities (PEM) that clients' certificates must come from, if they show one.",
+     .reload = Reload::live},
     {.name = "tls.require-client-cert",
      .at = AT(tls.require_client_cert),
      .type = kFlag,
-     .help = "Refuse clients without a certificate.",
-     .planned = true},
+     .help = "Refuse clients without a certificate from tls.client-ca.",
+     .reload = Reload::live},
     {.name = "tls.nodes",
      .at = AT(tls.nodes),
      .type = kFlag,
-     .help = "Speak TLS to the nodes and the upstream.",
-     .planned = true},
+     .help = "Speak TLS to nodes, upstream, Sentinels and the replicas that are read, where an address does not say "
+             "tcp:// or tls:// itself.",
+     .reload = Reload::live},
     {.name = "tls.node-ca",
      .at = AT(tls.node_ca),
      .type = kPath,
-     .help = "Authorities that the nodes' certificates must come from.",
-     .planned = true},
+     .help = "Authorities (PEM) that the certificates of nodes and upstream must come from. Empty: the system's.",
+     .reload = Reload::live},
     {.name = "tls.node-cert",
      .at = AT(tls.node_cert),
      .type = kPath,
-     .help = "Our certificate towards the nodes (PEM).",
-     .planned = true},
-    {.name = "tls.node-key", .at = AT(tls.node_key), .type = kPath, .help = "Its private key (PEM).", .planned = true},
+     .help = "Our certificate towards nodes and upstream (PEM). Empty: we show none.",
+     .reload = Reload::live},
+    {.name = "tls.node-key",
+     .at = AT(tls.node_key),
+     .type = kPath,
+     .help = "Its private key (PEM).",
+     .reload = Reload::live},
+    {.name = "tls.node-verify",
+     .at = AT(tls.node_verify),
+     .type = one_of("full|chain"),
+     .help = "full: their certificates must also name the host or number that we connect to. chain: coming from "
+             "tls.node-ca is enough, which is all that stock servers ask of each other.",
+     .reload = Reload::live},
+    {.name = "tls.node-name",
+     .at = AT(tls.node_name),
+     .type = kWord,
+     .help = "The name that their certificates must have (and that we ask for by SNI) instead of the host of their "
+             "address. For nodes that are known by number.",
+     .reload = Reload::live},
+    {.name = "tls.min-version",
+     .at = AT(tls.min_version),
+     .type = one_of("1.2|1.3"),
+     .help = "The oldest TLS that is spoken, on every side.",
+     .reload = Reload::live},
 
     {.name = "repl-backlog-size",
      .at = AT(repl_backlog_size),
@@ -469,79 +491,10 @@ constexpr ItemField<Rule> kRuleFields[] = {
 #undef AT
 #undef ITEM_AT
 
-/// Both names for the same place would compete for one port.
-void check_addresses(const Config& config, std::vector<Conflict>& found) {
-  std::set<std::string> taken;
-  const auto take = [&](std::string_view option, const Address& address) {
-    if (address.empty() || (address.path.empty() && address.port == 0)) return;
-    if (!taken.insert(address.text()).second) {
-      found.push_back({option, fmt::format("{} is used twice; each listening address needs its own", address.text())});
-    }
-  };
-  for (const Address& address : config.listen) take("listen", address);
-  take("service-listen", config.service_listen);
-  take("read-listen", config.read_listen);
-  take("admin", config.admin);
-  for (const NodeConfig& node : config.nodes) {
-    if (taken.contains(node.address.text())) {
-      found.push_back({"nodes", fmt::format("{} is our own address; a node is another server", node.address.text())});
-    }
-  }
-}
-
-void check_servers(const Config& config, std::vector<Conflict>& found) {
-  if (config.nodes.empty() && config.replicaof.empty() && config.sentinel.addresses.empty()) {
-    found.push_back({"nodes",
-                     "there is no server to stand in front of; name at least one (--node HOST:PORT), what to follow "
-                     "(--replicaof HOST:PORT), or Sentinels that know (sentinel.addresses)"});
-  }
-  std::set<std::string> seen;
-  for (const NodeConfig& node : config.nodes) {
-    const std::string address = node.address.text();
-    if (node.address.empty())
-      found.push_back({"nodes", "a node has no address"});
-    else if (!seen.insert(address).second)
-      found.push_back({"nodes", fmt::format("{} is named twice", address)});
-    if (!node.address.empty() && node.address == config.replicaof) {
-      found.push_back(
-          {"replicaof", fmt::format("{} is one of our nodes; only another server can be followed", address)});
-    }
-  }
-}
-
-void check_sentinel(const Config& config, std::vector<Conflict>& found) {
-  const Sentinel& sentinel = config.sentinel;
-  if (!sentinel.addresses.empty() && sentinel.master_name.empty()) {
-    found.push_back(
-        {"sentinel.master-name", "is needed with sentinel.addresses: the name given in `sentinel monitor`"});
-  }
-  if (sentinel.addresses.empty() && !sentinel.master_name.empty()) {
-    found.push_back({"sentinel.addresses", "is needed with sentinel.master-name: where the Sentinels listen"});
-  }
-  if (sentinel.quorum > static_cast<int64_t>(sentinel.addresses.size())) {
-    found.push_back({"sentinel.quorum", fmt::format("{} cannot agree where only {} are asked", sentinel.quorum,
-                                                    sentinel.addresses.size())});
-  }
-}
-
 }  // namespace
 
 std::span<const Option> options() { return kOptions; }
 std::span<const ItemField<NodeConfig>> node_fields() { return kNodeFields; }
 std::span<const ItemField<Rule>> rule_fields() { return kRuleFields; }
-
-std::vector<Conflict> conflicts(const Config& config) {
-  std::vector<Conflict> found;
-  if (config.listen.empty()) found.push_back({"listen", "there must be at least one address to listen on"});
-  check_addresses(config, found);
-  check_servers(config, found);
-  check_sentinel(config, found);
-  for (const Rule& rule : config.routing.rules) {
-    if (rule.keys.empty() && rule.commands.empty()) {
-      found.push_back({"routing.rules", "a rule without keys and commands matches everything; use routing.reads"});
-    }
-  }
-  return found;
-}
 
 }  // namespace sidestream

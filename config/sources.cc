@@ -9,6 +9,7 @@
 
 #include "common/text.h"
 #include "config/config_file.h"
+#include "config/tls_config.h"
 
 namespace sidestream {
 namespace {
@@ -81,6 +82,20 @@ void read_secret(std::string_view name, Loaded& loaded) {
   loaded.apply(plain, text, origin);
 }
 
+/// Certificates that cannot be used are found before the first client finds them.
+void check_certificates(Loaded& loaded) {
+  TlsInForce scratch;
+  auto usable = load_tls(loaded.config, scratch);
+  if (usable.ok()) return;
+  for (const std::string_view name :
+       {"tls.listen-cert", "tls.listen-key", "tls.client-ca", "tls.node-cert", "tls.node-key", "tls.node-ca"}) {
+    const std::string path = get(loaded.config, name);
+    if (path.empty() || usable.error().detail.find("'" + path + "'") == std::string::npos) continue;
+    return loaded.blame(loaded.origin(*find_option(name)), fmt::format("{}: {}", name, usable.error().detail));
+  }
+  loaded.blame(loaded.origin(*find_option("tls.node-ca")), fmt::format("tls: {}", usable.error().detail));
+}
+
 }  // namespace
 
 Origin Loaded::origin(const Option& option) const {
@@ -108,7 +123,13 @@ Loaded load(const Inputs& inputs) {
     if (origin.source == Source::preset) origin.where = inputs.file.empty() ? "configuration" : inputs.file + ":1:1";
     loaded.blame(std::move(origin), fmt::format("{}: {}", conflict.option, conflict.text));
   }
+  if (loaded.problems.empty()) check_certificates(loaded);
   return loaded;
+}
+
+std::vector<std::string> watched_files(const Config& config) {
+  return {config.masterauth_file, config.requirepass_file, config.tls.listen_cert, config.tls.listen_key,
+          config.tls.client_ca,   config.tls.node_ca,      config.tls.node_cert,   config.tls.node_key};
 }
 
 std::string variable_of(const Option& option) {

@@ -59,6 +59,8 @@ struct Loaded {
 };
 
 Loaded load(const Inputs& inputs);
+/// The files that hold secrets and certificates: what may be replaced at any time.
+std::vector<std::string> watched_files(const Config& config);
 
 /// "SIDESTREAM_LOG_LEVEL" for log.level.
 std::string variable_of(const Option& option);

@@ -67,7 +67,8 @@ Result<Address> read_address(const Type& type, std::string_view text) {
 
 std::string address_text(const Type& type, const Address& address) {
   if (address.empty()) return {};
-  if (type.kind != Kind::peer || !address.path.empty()) return address.text();
+  const bool plain_words = address.path.empty() && address.transport == Transport::unsaid;
+  if (type.kind != Kind::peer || !plain_words) return address.url();
   return fmt::format("{} {}", address.host, address.port);
 }
 
@@ -203,7 +204,7 @@ struct Writer {
   std::string operator()(const Address* value) const { return address_text(type, *value); }
   std::string operator()(const std::vector<Address>* value) const {
     std::vector<std::string> texts;
-    for (const Address& address : *value) texts.push_back(address.text());
+    for (const Address& address : *value) texts.push_back(address.url());
     return fmt::format("{}", fmt::join(texts, std::string(1, type.separator)));
   }
   std::string operator()(const std::vector<std::string>* value) const {
@@ -255,9 +256,9 @@ std::string wanted(const Type& type) {
     case Kind::path:
       return "a path";
     case Kind::address:
-      return "HOST:PORT, [IPV6]:PORT or unix:/PATH";
+      return "HOST:PORT, [IPV6]:PORT, tls://HOST:PORT or unix:/PATH";
     case Kind::peer:
-      return "HOST:PORT or 'HOST PORT'";
+      return "HOST:PORT, 'HOST PORT' or tls://HOST:PORT";
     case Kind::list:
       return "one value or a list";
     case Kind::items:

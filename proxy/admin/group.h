@@ -152,6 +152,8 @@ class Group {
   /// Remembers options that were changed at run time, for the next start. Errc::io.
   virtual Task<Result<void>> save_state() = 0;
   virtual void drain() = 0;
+  /// Reads the configuration again. Errc::config with the first mistake; then nothing changed.
+  virtual Result<void> reload() = 0;
 };
 
 }  // namespace sidestream::admin

@@ -5,6 +5,7 @@
 
 #include "proxy/admin/metrics_traffic.h"
 #include "proxy/admin/scrape.h"
+#include "proxy/admin/security_facts.h"
 
 namespace sidestream::admin {
 namespace {
@@ -133,6 +134,22 @@ void add_clients(Scrape& scrape, Group& group) {
   }
 }
 
+void add_security(Scrape& scrape, Group& group) {
+  const SecurityFacts facts = security_facts(group);
+  const std::string help = "TLS handshakes, with clients and with servers.";
+  scrape.counter("tls_handshakes_total", help, facts.tls_handshakes, {{"result", "ok"}});
+  scrape.counter("tls_handshakes_total", help, facts.tls_handshakes_failed, {{"result", "failed"}});
+  const std::string ends = "When our certificate ends, in seconds since 1970.";
+  if (facts.listen_cert_expires_s != 0) {
+    scrape.gauge("tls_certificate_expiry_timestamp_seconds", ends, static_cast<double>(facts.listen_cert_expires_s),
+                 {{"side", "listen"}});
+  }
+  if (facts.node_cert_expires_s != 0) {
+    scrape.gauge("tls_certificate_expiry_timestamp_seconds", ends, static_cast<double>(facts.node_cert_expires_s),
+                 {{"side", "nodes"}});
+  }
+}
+
 }  // namespace
 
 std::string metrics_text(Group& group) {
@@ -159,6 +176,7 @@ std::string metrics_text(Group& group) {
   add_clients(scrape, group);
   add_commands(scrape, group);
   add_process(scrape, group);
+  add_security(scrape, group);
   return scrape.text();
 }
 

@@ -97,6 +97,13 @@ HttpReply drain(Group& group, const HttpRequest& request) {
   return json("{\"draining\":true}\n", 202);
 }
 
+HttpReply reload(Group& group, const HttpRequest& request) {
+  if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
+  auto done = group.reload();
+  if (!done.ok()) return text(done.error().detail + "\n", 400);
+  return json("{\"reloaded\":true}\n");
+}
+
 struct Entry {
   std::string_view method;
   std::string_view path;
@@ -114,7 +121,8 @@ constexpr Entry kRoutes[] = {{"GET", "/", page},
                              {"GET", "/api/v1/history", history},
                              {"GET", "/api/v1/events", events},
                              {"GET", "/api/v1/config", configuration},
-                             {"POST", "/api/v1/drain", drain}};
+                             {"POST", "/api/v1/drain", drain},
+                             {"POST", "/api/v1/reload", reload}};
 
 std::string paths() {
   std::string known;

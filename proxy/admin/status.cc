@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "proxy/admin/trend.h"
+#include "proxy/admin/security_facts.h"
 
 namespace sidestream::admin {
 namespace {
@@ -163,6 +164,14 @@ json reasons_json(const routing::Counters& counters) {
   return reasons;
 }
 
+json security_json(Group& group) {
+  const SecurityFacts facts = security_facts(group);
+  return {{"tls_handshakes", facts.tls_handshakes},
+          {"tls_handshakes_failed", facts.tls_handshakes_failed},
+          {"listen_cert_expires", facts.listen_cert_expires_s},
+          {"node_cert_expires", facts.node_cert_expires_s}};
+}
+
 }  // namespace
 
 ReplicationFacts replication_facts(Group& group, routing::Face face) {
@@ -250,6 +259,7 @@ std::string status_json(Group& group) {
                        {"counters", counters_json(group)},
                        {"routing", reasons_json(group.plane().counters())},
                        {"rates", rates_json(group)},
+                       {"security", security_json(group)},
                        {"draining", group.is_draining()},
                        {"clients", clients_json(group)}};
   return status.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -351,6 +361,11 @@ std::string sidestream_section(Group& group) {
   fmt::format_to(to, "failovers:{}\r\nlost_writes:{}\r\nlost_bytes_unseen:{}\r\n", switches.failovers,
                  switches.lost_writes, switches.lost_bytes_unseen);
   snapshot_fields(group, out);
+  const SecurityFacts security = security_facts(group);
+  fmt::format_to(to, "tls_handshakes:{}\r\ntls_handshakes_failed:{}\r\n", security.tls_handshakes,
+                 security.tls_handshakes_failed);
+  fmt::format_to(to, "tls_listen_cert_expires:{}\r\ntls_node_cert_expires:{}\r\n", security.listen_cert_expires_s,
+                 security.node_cert_expires_s);
   size_t index = 0;
   for (const NodeFacts& node : group.nodes()) {
     fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,

@@ -71,7 +71,9 @@ Result<void> Instance::bind() {
     RETURN_IF_ERROR(bound);
   }
   if (config_.admin.empty()) return {};
-  auto listener = world_.network.listen(config_.admin);
+  Address admin = config_.admin;
+  if (admin.transport == Transport::unsaid) admin.transport = Transport::plain;  // probes and scrapers speak HTTP
+  auto listener = world_.network.listen(admin);
   RETURN_IF_ERROR(listener);
   http_ = std::make_unique<admin::HttpServer>(
       world_, [this](admin::HttpRequest request) { return admin::route(group(), std::move(request)); });
@@ -87,7 +89,7 @@ Task<Result<void>> Instance::start() {
   co_await recall_dataset();
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
-  steering_->start(node_port(), master);
+  steering_->start(follow_address(), master);
   if (const auto begun = state_.find(kHandoverKey); begun != state_.end()) {
     auto handover = Handover::parse(begun->second);
     CO_RETURN_IF_ERROR(handover);
@@ -143,9 +145,22 @@ Result<void> Instance::listen_on(const Address& address, routing::Face face) {
   auto listener = world_.network.listen(address);
   RETURN_IF_ERROR(listener);
   listeners_.push_back(std::move(listener).value());
-  log_notice("instance", "listening on {}", listeners_.back()->address().text());
+  log_notice("instance", "listening on {}", listeners_.back()->address().url());
   faces_.push_back(face);  // nobody is let in before start() knows which role we have
   return {};
+}
+
+/// What nodes are told to follow: an address that speaks to them as we do, if there is one.
+const Address& Instance::follow_address() const {
+  const bool tls = config_.tls.nodes;
+  const Address* best = &listeners_.front()->address();
+  for (size_t i = 0; i < listeners_.size(); ++i) {
+    const Address& address = listeners_[i]->address();
+    if (faces_[i] != routing::Face::node || !address.path.empty()) continue;
+    if ((address.transport == Transport::tls) == tls) return address;
+    if (!best->path.empty()) best = &address;
+  }
+  return *best;
 }
 
 Task<void> Instance::accept_loop(Listener& listener, routing::Face face) {
@@ -403,6 +418,21 @@ Task<void> Instance::ask_for_acks() {
 
 void Instance::option_changed(std::string_view name) {
   changed_options_.emplace(name);
+  apply_option(name);
+}
+
+void Instance::take_option(const Option& option, const Config& fresh) {
+  CHECK(sidestream::set(config_, option, sidestream::get(fresh, option)).ok());
+  log_notice("config", "{} changed by a reload", option.name);
+  apply_option(option.name);
+}
+
+Result<void> Instance::reload() {
+  if (!reload_) return Error{Errc::refused, "nothing to reload from"};
+  return reload_();
+}
+
+void Instance::apply_option(std::string_view name) {
   plane_->config_changed();
   if (name == "repl-backlog-size") relay_->resize_backlog();
   if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});

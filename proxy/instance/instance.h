@@ -16,6 +16,7 @@
 
 #include "common/world.h"
 #include "config/config.h"
+#include "config/options.h"
 #include "proxy/admin/group.h"
 #include "proxy/admin/http.h"
 #include "proxy/admin/local_commands.h"
@@ -45,6 +46,10 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> start();
   /// What to do when a drain, whoever asked for it, is over.
   void when_drained(std::function<void()> done) { drained_ = std::move(done); }
+  /// Who reads the configuration again when an operator wants it.
+  void when_reload_wanted(std::function<Result<void>()> reload) { reload_ = std::move(reload); }
+  /// A live option as `fresh` has it, from now on.
+  void take_option(const Option& option, const Config& fresh);
   /// Not ready from now on; the role of the primary is handed over, clients finish, then when_drained().
   void drain() override;
 
@@ -111,6 +116,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;
   void request_acks() override;
   void option_changed(std::string_view name) override;
+  Result<void> reload() override;
   Task<Result<void>> save_state() override;
 
   // Failover::Memory
@@ -123,6 +129,8 @@ class Instance final : private replication::RelayObserver,
   Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
   Task<Result<void>> keep_role();
   Task<Result<void>> take_directory();
+  void apply_option(std::string_view name);
+  const Address& follow_address() const;
   Result<void> listen_on(const Address& address, routing::Face face);
   Task<void> accept_loop(Listener& listener, routing::Face face);
   Task<void> ask_for_acks();
@@ -158,6 +166,7 @@ class Instance final : private replication::RelayObserver,
   ReplOffset stream_end_{-1};  // of the last command
   bool draining_ = false;
   std::function<void()> drained_;
+  std::function<Result<void>()> reload_;
   TaskSet accepting_;
   TaskSet tasks_;
 };

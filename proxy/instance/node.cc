@@ -198,18 +198,30 @@ std::vector<std::string> Node::follow_words() const {
           std::to_string(owner_.follow_port())};
 }
 
-/// It has to log in here as everybody else does.
-Task<Result<void>> Node::let_it_log_in(replication::NodeConnection& connection) {
-  if (config_.requirepass.empty()) co_return Result<void>();
-  std::vector<std::string> login = split("CONFIG SET masterauth", ' ');
-  login.push_back(config_.requirepass);
-  auto password = co_await connection.ask(std::move(login));
-  CO_RETURN_IF_ERROR(password);
+/// It has to connect here as everybody else does: with our password, or without one where we want none (a stock server
+/// that sends one then gives up), and in the transport of that address.
+Task<Result<void>> Node::let_it_in(replication::NodeConnection& connection) {
+  auto login = co_await set_if_other(connection, "masterauth", config_.requirepass);
+  CO_RETURN_IF_ERROR(login);
+  co_return co_await set_if_other(connection, "tls-replication", owner_.follow_by_tls() ? "yes" : "no");
+}
+
+/// A server that does not know the parameter is left as it is.
+Task<Result<void>> Node::set_if_other(replication::NodeConnection& connection, std::string name, std::string value) {
+  std::vector<std::string> question = {"CONFIG", "GET", name};
+  auto now = co_await connection.ask(std::move(question));
+  CO_RETURN_IF_ERROR(now);
+  const auto& pair = now.value().elements;
+  if (pair.size() != 2 || pair[1].text == value) co_return Result<void>();
+  std::vector<std::string> change = {"CONFIG", "SET", name, value};
+  auto reply = co_await connection.ask(std::move(change));
+  CO_RETURN_IF_ERROR(reply);
+  log_notice("node " + view_.name, "{} is set to what we want of replicas", name);
   co_return Result<void>();
 }
 
 Task<Result<void>> Node::make_it_follow(replication::NodeConnection& connection) {
-  auto known = co_await let_it_log_in(connection);
+  auto known = co_await let_it_in(connection);
   CO_RETURN_IF_ERROR(known);
   std::vector<std::string> follow = follow_words();
   const std::string words = follow[0] + " " + follow[1] + " " + follow[2];
@@ -225,7 +237,7 @@ Task<Result<void>> Node::make_it_follow(replication::NodeConnection& connection)
 }
 
 Task<Result<void>> Node::demote(replication::NodeConnection& connection, bool frozen) {
-  auto known = co_await let_it_log_in(connection);
+  auto known = co_await let_it_in(connection);
   CO_RETURN_IF_ERROR(known);
   std::vector<std::vector<std::string>> words(1, follow_words());
   if (frozen) {

@@ -28,7 +28,8 @@ class Node {
   class Owner {
    public:
     virtual void node_changed() = 0;
-    virtual int follow_port() const = 0;  ///< what nodes are told to follow, besides the address they see us by
+    virtual int follow_port() const = 0;     ///< what nodes are told to follow, besides the address they see us by
+    virtual bool follow_by_tls() const = 0;  ///< and what is spoken there
    protected:
     ~Owner() = default;
   };
@@ -98,7 +99,8 @@ class Node {
   Task<Result<void>> learn(replication::NodeConnection& connection);
   Task<Result<void>> look(replication::NodeConnection& connection);
   Task<Result<void>> make_it_follow(replication::NodeConnection& connection);
-  Task<Result<void>> let_it_log_in(replication::NodeConnection& connection);
+  Task<Result<void>> let_it_in(replication::NodeConnection& connection);
+  Task<Result<void>> set_if_other(replication::NodeConnection& connection, std::string name, std::string value);
   std::vector<std::string> follow_words() const;
   Task<void> fetch_info(bool everything);
   Task<Result<void>> open_desk();

@@ -34,8 +34,9 @@ int Steering::follow_port() const {
   return config_.announce_port != 0 ? static_cast<int>(config_.announce_port) : port_;
 }
 
-void Steering::start(int port, std::optional<Address> master) {
-  port_ = port;
+void Steering::start(const Address& follow, std::optional<Address> master) {
+  port_ = follow.port;
+  follow_tls_ = follow.transport == Transport::tls;
   started_ms_ = world_.clock.now_ms();
   relay_.set_announce(follow_port(), config_.announce_ip);
   for (const NodeConfig& identity : config_.nodes) {

@@ -35,7 +35,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
            std::string run_id);
   ~Steering();
   /// `port`: where the nodes are told to find us. `master`: the role at start.
-  void start(int port, std::optional<Address> master);
+  /// `follow`: where our nodes are to connect.
+  void start(const Address& follow, std::optional<Address> master);
 
   bool is_primary() const { return !master_.has_value() && !config_.follows_sentinels(); }
   const std::optional<Address>& master() const { return master_; }
@@ -119,6 +120,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   void sentinels_changed() override { ReadyQueue::current().post_turn_end(replan_); }
   void follow_named();
   int follow_port() const override;
+  bool follow_by_tls() const override { return follow_tls_; }
 
   Task<void> tick();
   void replan();
@@ -178,6 +180,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   routing::Plane& plane_;
   LostWrites& lost_;
   int port_ = 0;
+  bool follow_tls_ = false;
   int64_t started_ms_ = 0;
 
   std::optional<Address> master_;

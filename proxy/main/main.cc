@@ -4,8 +4,10 @@
 
 #include "common/log.h"
 #include "common/uv_world.h"
+#include "config/tls_config.h"
 #include "proxy/instance/instance.h"
 #include "proxy/main/command_line.h"
+#include "proxy/main/reload.h"
 #include "proxy/main/service_notice.h"
 #include "proxy/main/subcommands.h"
 
@@ -62,7 +64,10 @@ int run(CommandLine line) {
     log_notice("config", "{} is '{}' as decided in an earlier run (--forget-state drops this)", name, text);
   }
   int exit_code = kExitOk;
-  UvWorld world;
+  TlsInForce tls;
+  auto loaded_tls = load_tls(line.config, tls);
+  if (!loaded_tls.ok()) return complain("sidestream: " + loaded_tls.error().detail, kExitConfig);
+  UvWorld world(tls);
   instance::Instance instance(world.world(), line.config, std::move(state).value());
   auto bound = instance.bind();
   if (!bound.ok()) return complain("sidestream: " + bound.error().detail, kExitBind);
@@ -77,15 +82,17 @@ int run(CommandLine line) {
   instance.when_drained([&] { world.stop(); });
   world.on_signal(SIGTERM, finish);
   world.on_signal(SIGINT, finish);
-  // Until there is a reload, the signal must at least not end the process.
-  world.on_signal(SIGHUP,
-                  [] { log_warning("config", "SIGHUP: this version cannot reload; restart to apply changes"); });
+  Reloader reloader(line.inputs, line.config, instance, world.world());
+  const auto reload = [&] { return reloader.reload(); };
+  instance.when_reload_wanted(reload);
+  world.on_signal(SIGHUP, [&] { (void)reload().ok(); });
   world.on_signal(SIGUSR1, [] {
     auto reopened = reopen_log();
     if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);
   });
   TaskSet starting;
   starting.add(start(instance, notice, world, exit_code));
+  starting.add(reloader.watch_files());
   world.run();
   return exit_code;
 }

@@ -125,6 +125,7 @@ class Process:
         self.dir.mkdir()
         self.log = self.dir / "log"
         self.password = None
+        self.client_options = {}  # of RespClient: TLS
         self.environment = {}
         self.process = None
 
@@ -177,7 +178,7 @@ class Process:
         return self.process.wait(timeout)
 
     def client(self, **options):
-        options.setdefault("password", self.password)
+        options = {"password": self.password, **self.client_options, **options}
         return RespClient(self.port, **options)
 
     def __call__(self, *args):

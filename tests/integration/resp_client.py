@@ -94,9 +94,11 @@ def parse(data, pos=0):
 class RespClient:
     """One connection. Not safe to share between threads."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=10.0, protocol=2, password=None, user=None):
+    def __init__(self, port, host="127.0.0.1", timeout=10.0, protocol=2, password=None, user=None, tls=None):
         self.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self._data = bytearray()
         if password is not None:
             self("AUTH", *([user] if user else []), password)

@@ -93,29 +93,29 @@ TEST_CASE("every mistake is found, each at its place") {
       "threads: 65\n"
       "users: [{name: a}]\n"
       "[a]: b\n";
-  CHECK(
-      problems(text) ==
-      "f:1:23: listen: 'nowhere' is not an address: the port is missing (wanted HOST:PORT, [IPV6]:PORT or unix:/PATH)\n"
-      "f:2:1: unknown option 'repl-backlog-sise' (did you mean `repl-backlog-size`?)\n"
-      "f:3:15: repl-timeout: wanted whole seconds such as 60, 60s or 2m of at least 1, not '010'\n"
-      "f:4:18: hold.timeout: wanted a time such as 250ms, 5s or 2m, not '5x'\n"
-      "f:7:13: nodes.weight: wanted a number from 0 to 10000, not '-1'\n"
-      "f:8:5: nodes: address is missing\n"
-      "f:9:5: nodes: wanted a mapping with address, weight, zone, not a single value\n"
-      "f:11:10: routing.reads: wanted one of fresh, bounded, eventual, primary, not 'sometimes'\n"
-      "f:13:7: routing.rules: unknown field 'key'; there are keys, commands, reads\n"
-      "f:14:18: routing.rules.keys: given twice\n"
-      "f:14:43: routing.rules.commands: wanted a name, not a mapping\n"
-      "f:14:55: routing.rules.reads: wanted one of fresh, bounded, eventual, primary, not 'never'\n"
-      "f:15:3: unknown option 'routing.prefers' (did you mean `routing.prefer`?)\n"
-      "f:16:1: dir: wanted a path, not nothing; write \"\" for an empty value\n"
-      "f:17:19: replica-priority: wanted a number, not a list\n"
-      "f:18:1: hold: given twice, first at f:4:1\n"
-      "f:19:1: slave-priority: given twice, first at f:17:1\n"
-      "f:20:6: log: wanted a mapping of options, not a single value\n"
-      "f:21:10: threads: wanted a number from 1 to 64, not '65'\n"
-      "f:22:8: users: not available in this version; leave it out\n"
-      "f:23:1: the name of an option must be a single word\n");
+  CHECK(problems(text) ==
+        "f:1:23: listen: 'nowhere' is not an address: the port is missing (wanted HOST:PORT, [IPV6]:PORT, "
+        "tls://HOST:PORT or unix:/PATH)\n"
+        "f:2:1: unknown option 'repl-backlog-sise' (did you mean `repl-backlog-size`?)\n"
+        "f:3:15: repl-timeout: wanted whole seconds such as 60, 60s or 2m of at least 1, not '010'\n"
+        "f:4:18: hold.timeout: wanted a time such as 250ms, 5s or 2m, not '5x'\n"
+        "f:7:13: nodes.weight: wanted a number from 0 to 10000, not '-1'\n"
+        "f:8:5: nodes: address is missing\n"
+        "f:9:5: nodes: wanted a mapping with address, weight, zone, not a single value\n"
+        "f:11:10: routing.reads: wanted one of fresh, bounded, eventual, primary, not 'sometimes'\n"
+        "f:13:7: routing.rules: unknown field 'key'; there are keys, commands, reads\n"
+        "f:14:18: routing.rules.keys: given twice\n"
+        "f:14:43: routing.rules.commands: wanted a name, not a mapping\n"
+        "f:14:55: routing.rules.reads: wanted one of fresh, bounded, eventual, primary, not 'never'\n"
+        "f:15:3: unknown option 'routing.prefers' (did you mean `routing.prefer`?)\n"
+        "f:16:1: dir: wanted a path, not nothing; write \"\" for an empty value\n"
+        "f:17:19: replica-priority: wanted a number, not a list\n"
+        "f:18:1: hold: given twice, first at f:4:1\n"
+        "f:19:1: slave-priority: given twice, first at f:17:1\n"
+        "f:20:6: log: wanted a mapping of options, not a single value\n"
+        "f:21:10: threads: wanted a number from 1 to 64, not '65'\n"
+        "f:22:8: users: not available in this version; leave it out\n"
+        "f:23:1: the name of an option must be a single word\n");
 }
 
 TEST_CASE("numbers are read by us, not by YAML") {

@@ -37,7 +37,8 @@ struct PingPong {
 }  // namespace
 
 TEST_CASE("loops: letters go back and forth between threads, in order") {
-  UvWorld first;
+  TlsInForce tls;
+  UvWorld first(tls);
   auto mailbox = first.world().loops.open_mailbox();
   auto other = first.world().loops.start_thread();
   PingPong game{*mailbox, other->mailbox(), first, {}};
@@ -53,7 +54,8 @@ TEST_CASE("loops: letters go back and forth between threads, in order") {
 TEST_CASE("loops: letters that never ran are dropped with their mailbox, and with them what they own") {
   auto owned = std::make_shared<int>(1);
   {
-    UvWorld world;
+    TlsInForce tls;
+    UvWorld world(tls);
     auto mailbox = world.world().loops.open_mailbox();
     mailbox->post([owned] { *owned = 2; });
     CHECK(owned.use_count() == 2);
@@ -63,7 +65,8 @@ TEST_CASE("loops: letters that never ran are dropped with their mailbox, and wit
 }
 
 TEST_CASE("loops: a stream moves to another loop, with what was not sent yet") {
-  UvWorld first;
+  TlsInForce tls;
+  UvWorld first(tls);
   Network& network = first.world().network;
   auto mailbox = first.world().loops.open_mailbox();
   auto other = first.world().loops.start_thread();

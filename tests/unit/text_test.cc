@@ -188,7 +188,7 @@ TEST_CASE("text: addresses") {
     REQUIRE(again.ok());
     CHECK(again.value() == address.value());
   }
-  for (const char* text : {"", "h", "h:", ":6379", "h:65536", "h:-1", "h:1x", "h:01", "unix:", "tls://h:1"}) {
+  for (const char* text : {"", "h", "h:", ":6379", "h:65536", "h:-1", "h:1x", "h:01", "unix:", "tls://h"}) {
     CAPTURE(text);
     const Result<Address> address = parse_address(text);
     REQUIRE_FALSE(address.ok());
@@ -196,6 +196,11 @@ TEST_CASE("text: addresses") {
     CHECK(address.error().detail.find(text) != std::string::npos);
   }
   CHECK(Address{}.empty());
+  CHECK(parse_address("tls://h:1").value().transport == Transport::tls);
+  CHECK(parse_address("tls://h:1").value().url() == "tls://h:1");
+  CHECK(parse_address("tcp://h:1").value().url() == "tcp://h:1");
+  CHECK(parse_address("h:1").value().url() == "h:1");
+  CHECK(parse_address("tls://h:1").value() == parse_address("h:1").value());
 }
 
 TEST_CASE("text: forty hexadecimal digits") {
