@@ -25,7 +25,7 @@ LIBRARY_PLACES = {
     "spdlog/": r"common/log\.cc",
     "CLI/": r"proxy/main/command_line\.cc|tests/bench/.*",
     "hiredis/": r"proxy/resp/\w+\.cc|tests/.*",
-    "openssl/": r"common/(tls_\w+|secrets)\.cc|tests/.*",
+    "openssl/": r"common/(tls_\w+|secrets)\.cc|proxy/routing/script_cache\.cc|tests/.*",
     "doctest/": r"tests/.*",
 }
 

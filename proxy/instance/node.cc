@@ -203,7 +203,13 @@ std::vector<std::string> Node::follow_words() const {
 Task<Result<void>> Node::let_it_in(replication::NodeConnection& connection) {
   auto login = co_await set_if_other(connection, "masterauth", config_.requirepass);
   CO_RETURN_IF_ERROR(login);
-  co_return co_await set_if_other(connection, "tls-replication", owner_.follow_by_tls() ? "yes" : "no");
+  auto transport = co_await set_if_other(connection, "tls-replication", owner_.follow_by_tls() ? "yes" : "no");
+  CO_RETURN_IF_ERROR(transport);
+  const Transport said = identity_.address.transport;
+  const bool reached_by_tls = said == Transport::tls || (said == Transport::unsaid && config_.tls.nodes);
+  if (reached_by_tls == owner_.follow_by_tls()) co_return Result<void>();
+  // It would announce the port of the other transport, which may be none: we know where it can be reached.
+  co_return co_await set_if_other(connection, "replica-announce-port", std::to_string(identity_.address.port));
 }
 
 /// A server that does not know the parameter is left as it is.

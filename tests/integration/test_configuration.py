@@ -147,7 +147,6 @@ def test_an_unusable_directory_is_reported(tmp_path, binary):
     assert done.returncode in (1, 4) and "file/data" in done.stdout + done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="reloading is not built yet")
 def test_reload_by_signal(lab, binary):
     """SIGHUP takes what can change at run time; a broken file changes nothing and is reported."""
     instance = lab.instance([lab.server()])
