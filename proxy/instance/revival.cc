@@ -64,7 +64,7 @@ Task<Result<std::string>> Steering::let_lead(Node& node) {
   auto told = co_await node.command_to_lead();
   if (!told.ok()) relay_.follow(nodes_[*primary_]->identity().address, credentials());
   CO_RETURN_IF_ERROR(told);
-  lead_by(node);
+  lead_by(node, true);
   auto taken = co_await wait_for_takeover(node);
   if (!taken.ok()) log_warning("instance", "{}", taken.error().detail);
   relay_changed();

@@ -146,10 +146,10 @@ void Steering::follow_primary(size_t index, bool by_order) {
   relay_.follow(nodes_[index]->identity().address, credentials());
 }
 
-void Steering::lead_by(Node& node) {
+void Steering::lead_by(Node& node, bool by_order) {
   const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == &node; });
   CHECK(index != nodes_.end());
-  follow_primary(static_cast<size_t>(index - nodes_.begin()), true);
+  follow_primary(static_cast<size_t>(index - nodes_.begin()), by_order);
 }
 
 void Steering::look_at_all() {

@@ -88,8 +88,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   // For who holds a Change.
   /// The node that we follow as the primary; null on a replica.
   Node* primary_node() { return !master_ && primary_ ? nodes_[*primary_].get() : nullptr; }
-  /// `node`, one of ours, is the primary from now on.
-  void lead_by(Node& node);
+  /// `node`, one of ours, is the primary from now on. `by_order`: whatever it holds; else what is not our history is
+  /// held by the wipe guard.
+  void lead_by(Node& node, bool by_order = false);
   /// Who is below us: replicas that are none of our nodes.
   std::vector<Address> below_us() const;
   /// They follow our upstream instead; for when we go.
