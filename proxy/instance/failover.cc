@@ -376,7 +376,8 @@ Task<void> Failover::thaw_later(Address node) {
   }
 }
 
-/// The former primary is primary again. Whether the target was promoted or not: nobody has written to it.
+/// The former primary is primary again, if it still is what it was. Whether the target was promoted or not: nobody has
+/// written to it.
 Task<void> Failover::undo(Attempt& now) {
   now.former->set_duty(Duty::primary);
   if (now.target.node != nullptr) now.target.node->set_duty(Duty::follow);
@@ -384,8 +385,13 @@ Task<void> Failover::undo(Attempt& now) {
     auto opened = co_await open(now.former->identity().address);
     if (opened.ok()) {
       Connection server = std::move(opened).value();
+      auto info = co_await server->ask(split("INFO replication", ' '));
+      if (info.ok() && !holds_our_history(info.value().text)) {
+        log_error(kTag, "{} holds another history by now: it does not become primary again", now.former->name());
+        co_return;
+      }
       auto told = co_await server->demand(split("REPLICAOF NO ONE", ' '));
-      if (told.ok()) break;
+      if (info.ok() && told.ok()) break;
     }
     co_await world_.clock.sleep(kAgainMs / 5);
   }
@@ -399,6 +405,12 @@ Task<void> Failover::undo(Attempt& now) {
 Task<Result<Failover::Connection>> Failover::open(Address address) {
   replication::Credentials credentials{config_.masteruser, config_.masterauth};
   co_return co_await replication::NodeConnection::open(world_, std::move(address), std::move(credentials), kConnectMs);
+}
+
+/// Or went on with it under a new id.
+bool Failover::holds_our_history(const std::string& info) const {
+  const std::string ours = relay_.history().replid.text();
+  return resp::info_field(info, "master_replid") == ours || resp::info_field(info, "master_replid2") == ours;
 }
 
 /// What it has applied of our history. (Of an instance: what it has received; it brings its node level itself.)

@@ -55,19 +55,27 @@ std::optional<size_t> promoted_by_hand(const Situation& s) {
   return std::nullopt;
 }
 
+/// It went on where the other one is, perhaps under a new id.
+bool has_all_of(const NodeView& node, const NodeView& other) {
+  if (node.replid == other.replid) return node.offset >= other.offset;
+  return node.replid2 == other.replid && other.offset.value < node.second_offset;
+}
+
 /// Where all nodes are our replicas somebody was demoted and nobody promoted: a switch broke off. With every node in
-/// sight the one that has most has all that was ever acknowledged.
+/// sight the one that has what all the others have has all that was ever acknowledged.
 std::optional<size_t> most_advanced(const Situation& s) {
   std::optional<size_t> best;
   for (size_t i = 0; i < s.nodes.size(); ++i) {
     const NodeView& node = s.nodes[i];
     if (!node.reachable || node.loading || !node.follows_us) return std::nullopt;
     if (node.empty && best) continue;
-    if (best && !s.nodes[*best].empty && !(s.nodes[*best].replid == node.replid)) return std::nullopt;
-    if (!best || s.nodes[*best].empty || s.nodes[*best].offset < node.offset) best = i;
+    if (!best || s.nodes[*best].empty || !has_all_of(s.nodes[*best], node)) best = i;
   }
-  if (!best || !s.has_history || s.nodes[*best].empty) return best;
+  if (!best || s.nodes[*best].empty) return best;
   const NodeView& node = s.nodes[*best];
+  const auto lacks = [&](const NodeView& other) { return !other.empty && !has_all_of(node, other); };
+  if (std::any_of(s.nodes.begin(), s.nodes.end(), lacks)) return std::nullopt;  // they went on apart from each other
+  if (!s.has_history) return best;
   const bool ours = is_of_history(node, s.history);
   return ours && node.offset >= s.offset ? best : std::nullopt;
 }

@@ -165,6 +165,11 @@ TEST_CASE("all nodes are our replicas: the most advanced takes over, once every 
   CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(1));
   situation.nodes[1].replid = *replication::ReplId::parse(kTwo);
   CHECK_FALSE(make_plan(situation).promote.has_value());
+  situation.nodes[1].replid2 = situation.nodes[0].replid;  // it was promoted behind what the other one has
+  situation.nodes[1].second_offset = 101;
+  CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(1));
+  situation.nodes[1].second_offset = 100;
+  CHECK_FALSE(make_plan(situation).promote.has_value());  // the other one has a byte more
 }
 
 TEST_CASE("a node that was promoted beside the primary is looked at; one that only restarted is not") {
