@@ -382,16 +382,11 @@ Task<void> Failover::undo(Attempt& now) {
   now.former->set_duty(Duty::primary);
   if (now.target.node != nullptr) now.target.node->set_duty(Duty::follow);
   for (int i = 0; i < kUndoTries; ++i) {
-    auto opened = co_await open(now.former->identity().address);
-    if (opened.ok()) {
-      Connection server = std::move(opened).value();
-      auto info = co_await server->ask(split("INFO replication", ' '));
-      if (info.ok() && !holds_our_history(info.value().text)) {
-        log_error(kTag, "{} holds another history by now: it does not become primary again", now.former->name());
-        co_return;
-      }
-      auto told = co_await server->demand(split("REPLICAOF NO ONE", ' '));
-      if (info.ok() && told.ok()) break;
+    auto told = co_await lead_again(now.former->identity().address);
+    if (told.ok()) break;
+    if (told.error().code == Errc::refused) {
+      log_error(kTag, "{} does not become primary again: {}", now.former->name(), told.error().detail);
+      co_return;
     }
     co_await world_.clock.sleep(kAgainMs / 5);
   }
@@ -400,17 +395,29 @@ Task<void> Failover::undo(Attempt& now) {
   if (!back.ok()) log_error(kTag, "{}", back.error().detail);
 }
 
+/// Errc::refused: it holds another history by now (it was restarted, or pointed elsewhere).
+Task<Result<void>> Failover::lead_again(Address former) {
+  auto opened = co_await open(std::move(former));
+  CO_RETURN_IF_ERROR(opened);
+  Connection server = std::move(opened).value();
+  auto info = co_await server->ask(split("INFO replication", ' '));
+  CO_RETURN_IF_ERROR(info);
+  const std::string ours = relay_.history().replid.text();
+  const std::string& text = info.value().text;
+  // Or it went on with it under a new id.
+  const bool holds_ours =
+      resp::info_field(text, "master_replid") == ours || resp::info_field(text, "master_replid2") == ours;
+  if (!holds_ours) co_return refused("it holds another history by now");
+  auto told = co_await server->demand(split("REPLICAOF NO ONE", ' '));
+  if (!told.ok()) co_return Error{Errc::closed, told.error().detail};
+  co_return Result<void>();
+}
+
 // --- small steps ---------------------------------------------------------------------------------------------------
 
 Task<Result<Failover::Connection>> Failover::open(Address address) {
   replication::Credentials credentials{config_.masteruser, config_.masterauth};
   co_return co_await replication::NodeConnection::open(world_, std::move(address), std::move(credentials), kConnectMs);
-}
-
-/// Or went on with it under a new id.
-bool Failover::holds_our_history(const std::string& info) const {
-  const std::string ours = relay_.history().replid.text();
-  return resp::info_field(info, "master_replid") == ours || resp::info_field(info, "master_replid2") == ours;
 }
 
 /// What it has applied of our history. (Of an instance: what it has received; it brings its node level itself.)

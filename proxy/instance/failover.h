@@ -121,8 +121,8 @@ class Failover {
   Task<void> thaw(Attempt& now);
   Task<void> thaw_later(Address node);
   Task<void> undo(Attempt& now);
+  Task<Result<void>> lead_again(Address former);
   Task<Result<void>> wait_for_upstream();
-  bool holds_our_history(const std::string& info) const;
   Task<Result<ReplOffset>> offset_of(replication::NodeConnection& server, int64_t patience_ms);
   Task<Result<Connection>> open(Address address);
   void end(std::string trouble);
