@@ -72,6 +72,7 @@ void Core::tick() {
   }
   const int64_t now_ms = recent_ms = world.clock.now_ms();
   times.slow_above_us = config.slow_log_above_ms * 1000;
+  slow_this_tick_ = 0;
   commons.heartbeats[index].store(now_ms, std::memory_order_relaxed);
   if (now_ms - session_tick_ms_ >= kSessionTickMs) {
     session_tick_ms_ = now_ms;
@@ -182,6 +183,7 @@ void Core::visit_done(uint64_t visit_id) {
 // --- what took long ------------------------------------------------------------------------------------------------
 
 void Core::slow(const ServerConnection& server, const ReplyTo& to, std::string_view request, int64_t us) {
+  if (++slow_this_tick_ >= limits::kSlowRequestsPerTick) times.slow_above_us = INT64_MAX;  // until the next tick
   const ClientSession* session = sessions.find(to.place, to.session_id);
   slow_log.add({world.clock.wall_ms(), command_name(request), server.plan().address.text(),
                 session != nullptr ? session->peer() : "", us, 0});

@@ -160,6 +160,7 @@ struct Core final : ReplySink, PoolOwner {
   uint64_t last_question_ = 0;
   int64_t paused_until_ms_ = 0;
   bool paused_all_ = false;
+  size_t slow_this_tick_ = 0;
   int64_t session_tick_ms_ = 0;
   Node<&Core::wake> wake_node_;
   Timer pause_timer_;

@@ -41,7 +41,8 @@ inline constexpr int64_t kRetireMs = 5'000;        // to answer what was sent to
 inline constexpr int64_t kAskOffsetsMs = 5;        // between questions how far replicas are
 
 // What is remembered for people.
-inline constexpr size_t kSlowRequestsMax = 128;  // by each loop
+inline constexpr size_t kSlowRequestsMax = 128;    // by each loop
+inline constexpr size_t kSlowRequestsPerTick = 8;  // when everything is slow, the log must not make it slower
 
 // Commands between servers.
 inline constexpr int kCursorServersMax = 127;  // servers that a SCAN cursor can name
