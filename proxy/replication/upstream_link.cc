@@ -183,7 +183,8 @@ Task<Result<void>> UpstreamLink::refuse_long_loop(UpstreamFacts facts) const {
 }
 
 std::optional<Holdings> UpstreamLink::holdings() const {
-  if (!stream_.begun()) return std::nullopt;
+  // One that was cut off before it came into step is of no use: nobody has it, and where its commands end is not known.
+  if (!stream_.in_sync()) return std::nullopt;
   return Holdings{stream_.history(), stream_.held(), stream_.offset(), stream_.safe_boundary(), unusable_};
 }
 
