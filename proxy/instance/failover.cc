@@ -379,10 +379,9 @@ Task<void> Failover::thaw_later(Address node) {
 /// The former primary is primary again, if it still is what it was. Whether the target was promoted or not: nobody has
 /// written to it.
 Task<void> Failover::undo(Attempt& now) {
-  now.former->set_duty(Duty::primary);
   if (now.target.node != nullptr) now.target.node->set_duty(Duty::follow);
   for (int i = 0; i < kUndoTries; ++i) {
-    auto told = co_await lead_again(now.former->identity().address);
+    auto told = co_await lead_again(*now.former);
     if (told.ok()) break;
     if (told.error().code == Errc::refused) {
       log_error(kTag, "{} does not become primary again: {}", now.former->name(), told.error().detail);
@@ -396,8 +395,8 @@ Task<void> Failover::undo(Attempt& now) {
 }
 
 /// Errc::refused: it holds another history by now (it was restarted, or pointed elsewhere).
-Task<Result<void>> Failover::lead_again(Address former) {
-  auto opened = co_await open(std::move(former));
+Task<Result<void>> Failover::lead_again(Node& former) {
+  auto opened = co_await open(former.identity().address);
   CO_RETURN_IF_ERROR(opened);
   Connection server = std::move(opened).value();
   auto info = co_await server->ask(split("INFO replication", ' '));
@@ -408,6 +407,7 @@ Task<Result<void>> Failover::lead_again(Address former) {
   const bool holds_ours =
       resp::info_field(text, "master_replid") == ours || resp::info_field(text, "master_replid2") == ours;
   if (!holds_ours) co_return refused("it holds another history by now");
+  former.set_duty(Duty::primary);  // else its own loop would make it follow us again
   auto told = co_await server->demand(split("REPLICAOF NO ONE", ' '));
   if (!told.ok()) co_return Error{Errc::closed, told.error().detail};
   co_return Result<void>();

@@ -70,6 +70,7 @@ bool ClientSession::open_feed() {
   feed_ = primary != nullptr ? primary->pool().borrow(protocol_, db_, reply_to(0)) : nullptr;
   if (feed_ == nullptr) return false;
   feed_->start_feed();
+  if (!subscriptions_) return true;  // it is for invalidations alone
   const auto again = [this](std::string_view command, const NameSet& names) {
     if (names.empty()) return;
     std::vector<std::string_view> words(1, command);

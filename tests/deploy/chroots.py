@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CACHE, alone
+from transcripts import require_namespaces
 
 # A system of one's own over the one in $1, in $0/root; a copy where the kernel has no overlays, as on another overlay.
 OVERLAY = """
@@ -41,6 +42,7 @@ def base(packages):
             pytest.skip(f"{tool} is not installed (deploy/packages deploy)")
     if os.geteuid() != 0:
         pytest.skip("a chroot takes root")
+    require_namespaces()
     names = ",".join(sorted(packages))
     place = CACHE / "chroot" / hashlib.sha256(names.encode()).hexdigest()[:16]
     with alone("chroot"):

@@ -13,6 +13,7 @@ from charts import render
 from chroots import base
 from conftest import ROOT, build_directory
 from test_package import depends
+from transcripts import require_namespaces
 
 VALUES = {
     "image": {"repository": "sidestream"},
@@ -43,6 +44,7 @@ def require(*tools):
             pytest.skip(f"{tool} is not installed (deploy/packages deploy)")
     if os.geteuid() != 0:
         pytest.skip("namespaces of networks take root")
+    require_namespaces()
 
 
 def test_the_image_runs_without_shell_root_or_a_writable_file_system(image_root, tmp_path):
