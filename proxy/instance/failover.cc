@@ -397,10 +397,10 @@ Task<void> Failover::undo(Attempt& now) {
 /// Errc::refused: it holds another history by now (it was restarted, or pointed elsewhere).
 Task<Result<void>> Failover::lead_again(Node& former) {
   auto opened = co_await open(former.identity().address);
-  CO_RETURN_IF_ERROR(opened);
+  if (!opened.ok()) co_return Error{Errc::closed, opened.error().detail};  // not what it says of its history
   Connection server = std::move(opened).value();
   auto info = co_await server->ask(split("INFO replication", ' '));
-  CO_RETURN_IF_ERROR(info);
+  if (!info.ok()) co_return Error{Errc::closed, info.error().detail};
   const std::string ours = relay_.history().replid.text();
   const std::string& text = info.value().text;
   // Or it went on with it under a new id.

@@ -176,7 +176,10 @@ Task<Result<void>> Steering::adopt(Node& node) {
   CO_RETURN_IF_ERROR(paused);
   const bool frozen = !paused.value().is_error();
   auto replaced = co_await replace(*former, server, node, frozen);
-  if (!replaced.ok() && frozen) co_await server.ask(split("CLIENT UNPAUSE", ' '));
+  if (!replaced.ok() && frozen) {
+    auto thawed = co_await server.ask(split("CLIENT UNPAUSE", ' '));
+    if (!thawed.ok()) log_warning("instance", "{} thaws by itself: {}", former->name(), thawed.error().detail);
+  }
   feed_plane();
   co_await plane_.subscribers_moved(kSubscribersMs);
   co_return std::move(replaced);

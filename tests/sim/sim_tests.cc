@@ -10,11 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <string_view>
 #include <thread>
@@ -42,6 +44,13 @@ namespace sidestream::sim {
 namespace {
 
 constexpr Scenario kScenarios[] = {{"nodes", run_nodes}, {"relay", run_relay}, {"instance", run_instance}};
+// Seeds that show what is not solved yet: an outsider points the former primary elsewhere while a failover is given up
+// (640), and all nodes of an instance lose data while its disk is full (97). They must fail, or leave this list.
+constexpr struct {
+  std::string_view scenario;
+  uint64_t seed;
+} kOpen[] = {{"instance", 97}, {"instance", 640}};
+
 constexpr unsigned kSeedSecondsMax = 60;  // a seed takes some milliseconds
 constexpr uint64_t kTracesShown = 3;
 
@@ -91,6 +100,17 @@ std::string judge(const Scenario& scenario, uint64_t seed) {
   return {};
 }
 
+/// The same for seeds that are known to fail: their failure is told, and passing is the failure.
+std::string judge_strictly(const Scenario& scenario, uint64_t seed) {
+  const std::string failure = judge(scenario, seed);
+  const bool open = std::any_of(std::begin(kOpen), std::end(kOpen),
+                                [&](const auto& each) { return each.scenario == scenario.name && each.seed == seed; });
+  if (!open) return failure;
+  if (failure.empty()) return "listed as open, and passes";
+  std::printf("open: %s seed %llu: %s\n", scenario.name, static_cast<unsigned long long>(seed), failure.c_str());
+  return {};
+}
+
 /// What a worker tells its parent, also when it dies.
 struct Slot {
   std::atomic<uint64_t> seed;
@@ -110,7 +130,7 @@ void work(const Scenario& scenario, const Plan& plan, uint64_t first, Slot* slot
   for (uint64_t seed = first; seed <= plan.to && failures(plan, slots) < plan.failures; seed += plan.jobs) {
     slot.seed = seed;
     alarm(kSeedSecondsMax);
-    const std::string failure = judge(scenario, seed);
+    const std::string failure = judge_strictly(scenario, seed);
     if (failure.empty()) {
       ++slot.passed;
       continue;
