@@ -26,7 +26,7 @@ mount -t overlay overlay -o "lowerdir=$1,upperdir=$0/upper,workdir=$0/work" "$0/
 
 # In namespaces of their own: whatever the script leaves running ends with it.
 ENTER = OVERLAY + """
-cp "$0/files/"* "$0/root/"
+cp "$0/files/"* "$0/root"
 set -- "$0/root"
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
