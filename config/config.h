@@ -40,6 +40,34 @@ struct Routing {
   std::vector<Rule> rules;     // the first match wins
 };
 
+/// Somebody who may log in. Without any, and without `aclfile`, there is the default user with `requirepass`.
+struct UserConfig {
+  std::string name;
+  std::vector<std::string> password_sha256;  // lower-case hex; each one is valid
+  std::vector<std::string> password_files;   // load() has read them into password_sha256
+  bool no_password = false;                  // any password will do
+  std::string access = "all";                // all, read, replication
+  std::vector<std::string> keys;             // globs; empty: every key
+  std::vector<std::string> commands;         // ACL rules in their order: +get, -@dangerous; empty: what `access` says
+  bool pass_through = false;                 // its own credentials open its server connections
+  friend bool operator==(const UserConfig&, const UserConfig&) = default;
+};
+
+/// What is done on purpose to commands that match, for tests of applications.
+struct FaultConfig {
+  std::vector<std::string> commands;  // upper case; empty: all
+  int64_t share_permille = 1000;      // of them
+  int64_t delay_ms = 0;
+  std::string error;  // the reply instead of the server's; empty: none
+  friend bool operator==(const FaultConfig&, const FaultConfig&) = default;
+};
+
+/// When /readyz says yes.
+struct Ready {
+  int64_t max_lag_ms = 0;  // behind the upstream; 0: no limit
+  int64_t min_nodes = 0;   // that are online; 0: any
+};
+
 /// Complete snapshots that are kept for later.
 struct SnapshotBounds {
   int64_t keep = 1;
@@ -74,6 +102,9 @@ struct Limits {
   int64_t output_buffer_bytes = 0;  // 0: no limit
   int64_t idle_timeout_s = 0;       // 0: never
   int64_t stream_above_bytes = int64_t{1} << 20;
+  int64_t clients_per_address = 0;        // 0: no limit
+  int64_t commands_per_address = 0;       // a second; 0: no limit
+  int64_t handshake_timeout_ms = 10'000;  // until TLS and the PROXY header are through; 0: for ever
 };
 
 struct LogConfig {
@@ -115,13 +146,23 @@ struct Config {
   std::string masterauth_file;
   std::string requirepass;  // load() has read requirepass-file into it
   std::string requirepass_file;
+  std::vector<UserConfig> users;
+  std::string aclfile;  // empty: none
+  bool protected_mode = true;
+  std::string proxy_protocol = "no";             // no, accept, require
+  std::vector<std::string> proxy_protocol_from;  // addresses and networks whose PROXY header is believed
+  std::string node_client_name = "no";           // no, address
+  std::string admin_token;                       // load() has read admin-token-file into it
+  std::string admin_token_file;
+  std::string run_as;  // USER or USER:GROUP once all is bound; empty: as started
   TlsConfig tls;
 
-  int64_t repl_backlog_size = 64 << 20;  // bytes
-  int64_t repl_backlog_disk_size = 0;    // bytes
-  int64_t repl_backlog_ttl = 3600;       // seconds
-  int64_t repl_timeout = 60;             // seconds
-  int64_t repl_diskless_sync_delay = 0;  // seconds
+  int64_t repl_backlog_size = 64 << 20;      // bytes
+  int64_t repl_backlog_disk_size = 0;        // bytes
+  int64_t repl_backlog_ttl = 3600;           // seconds
+  std::string repl_backlog_compress = "no";  // no, zstd: segments that are full
+  int64_t repl_timeout = 60;                 // seconds
+  int64_t repl_diskless_sync_delay = 0;      // seconds
   int64_t full_sync_max_concurrent = 4;
   int64_t full_sync_rate = 0;  // bytes per second and replica, 0: no limit
   SnapshotBounds snapshot;
@@ -133,6 +174,7 @@ struct Config {
   std::string write_ack = "primary";      // primary, quorum:N
   int64_t write_ack_timeout_ms = 1000;
   std::string wipe_guard = "hold";  // hold, pass
+  int64_t audit_rate = 0;           // keys a second that are compared between the primary and a replica; 0: off
 
   Routing routing;
   Hold hold;
@@ -148,6 +190,8 @@ struct Config {
   std::vector<std::string> deny_commands;  // upper case
   LogConfig log;
   int64_t slow_log_above_ms = 10;
+  Ready ready;
+  std::vector<FaultConfig> faults;
 };
 
 }  // namespace sidestream
