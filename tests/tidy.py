@@ -57,6 +57,8 @@ def load(top: Path) -> Tree:
         below = os.path.relpath(directory, top)
         names[:] = sorted(n for n in names if n != "__pycache__" and not (below == "." and NOT_OURS.match(n)))
         for name in files:
+            if below == "." and NOT_OURS.match(name):
+                continue  # in a work tree .git is a file
             path = os.path.normpath(os.path.join(below, name))
             data = Path(directory, name).read_bytes()
             if b"\0" not in data and not path.endswith((".resp", ".rdb")):

@@ -178,6 +178,7 @@ Node* Steering::writer() {
 
 void Steering::feed_plane() {
   plane_.set_primary(writer_withheld_ ? std::nullopt : primary_facts());
+  plane_.set_primary_lost(relay_.guard().quarantine().has_value());
   plane_.set_targets(target_facts());
   relay_.set_snapshot_sources(snapshot_sources());
   feed_commands();

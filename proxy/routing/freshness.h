@@ -157,6 +157,11 @@ class FreshnessMap {
   /// the next ROLE of the primary: writes that it has executed by now, and that we may have acknowledged.
   void new_history(ReplOffset offset);
 
+  /// The primary has lost our history, and with it what only it knew: whatever the marks say, nobody can show more than
+  /// what was relayed. Until it is found again.
+  void primary_lost(bool lost) { primary_lost_ = lost; }
+  bool primary_is_lost() const { return primary_lost_; }
+
   /// This loop has forgotten what it knew about replicas of histories before this one.
   void heard_of(uint64_t epoch);
   uint64_t epoch() const { return epoch_; }
@@ -181,7 +186,8 @@ class FreshnessMap {
   void release(Batch batch, ReplOffset role);
 
   FreshnessTable& table_;
-  uint64_t epoch_;      // the history this loop knows of
+  uint64_t epoch_;  // the history this loop knows of
+  bool primary_lost_ = false;
   uint64_t clock_ = 0;  // orders losses and ROLEs
   std::vector<Batch> orphans_;
   std::vector<Batch> pool_;

@@ -35,6 +35,14 @@ void Plane::set_primary(std::optional<PrimaryFacts> primary) {
   cores_->tell([now = primary_](Core& core) { core.servers.set_primary(now); });
 }
 
+void Plane::set_primary_lost(bool lost) {
+  if (std::exchange(primary_lost_, lost) == lost) return;
+  cores_->tell([lost](Core& core) {
+    core.freshness.primary_lost(lost);
+    core.servers_changed();
+  });
+}
+
 void Plane::set_targets(std::vector<TargetFacts> targets) {
   cores_->tell([targets = std::move(targets)](Core& core) { core.servers.set_targets(targets); });
 }

@@ -68,6 +68,8 @@ class Plane {
   /// nullopt: unknown; writes are held. Connections to the former primary answer what was sent, then close; clients
   /// that wait on a connection of their own there are told that the outcome is unknown; subscribers are closed.
   void set_primary(std::optional<PrimaryFacts> primary);
+  /// It came back without our history: see FreshnessMap::primary_lost().
+  void set_primary_lost(bool lost);
   /// The complete list; cheap to call often. What is missing from it is dropped.
   void set_targets(std::vector<TargetFacts> targets);
   /// What the lead node knows. Until the first call, commands wait like writes without a primary.
@@ -124,6 +126,7 @@ class Plane {
   std::unique_ptr<Cores> cores_;
   Core& core_;  // the first: that of this loop
   std::optional<PrimaryFacts> primary_;
+  bool primary_lost_ = false;
 };
 
 /// Held writes go on when it ends, whichever way.

@@ -23,6 +23,17 @@ bool rule_fits(const Rule& rule, const resp::CommandEntry& entry, std::span<cons
   return resp::CommandTable::for_each_key(entry, args, visit) == resp::Keys::known && any && all;
 }
 
+std::optional<ReplOffset> needed_by_marks(const FreshnessMap& freshness, const KeyFacts& keys,
+                                          std::span<const uint64_t> hashes) {
+  auto need = keys.keys == resp::Keys::unknown ? freshness.needed_any() : freshness.needed_floor();
+  for (const uint64_t hash : hashes) {
+    const auto key_need = freshness.needed(hash);
+    if (!need || !key_need) return std::nullopt;
+    need = std::max(*need, *key_need);
+  }
+  return need;
+}
+
 }  // namespace
 
 KeyFacts look_at_keys(const resp::CommandEntry& entry, std::span<const std::string_view> args, bool about_node,
@@ -91,12 +102,8 @@ ReadNeed need_of(const Config& config, const FreshnessMap& freshness, const Read
 
 std::optional<ReplOffset> needed_offset(const FreshnessMap& freshness, const KeyFacts& keys,
                                         std::span<const uint64_t> hashes, ReplOffset at_least) {
-  auto need = keys.keys == resp::Keys::unknown ? freshness.needed_any() : freshness.needed_floor();
-  for (const uint64_t hash : hashes) {
-    const auto key_need = freshness.needed(hash);
-    if (!need || !key_need) return std::nullopt;
-    need = std::max(*need, *key_need);
-  }
+  auto need = needed_by_marks(freshness, keys, hashes);
+  if (freshness.primary_is_lost()) need = std::min(need.value_or(freshness.relayed()), freshness.relayed());
   if (need) need = std::max(*need, at_least);
   return need;
 }

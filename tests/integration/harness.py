@@ -166,9 +166,8 @@ class Process:
         self.signal(signal.SIGCONT)
 
     def kill(self):
-        """kill -9, and reaped."""
+        """kill -9, and reaped. One that is paused does not run again."""
         if self.alive():
-            self.resume()
             self.process.kill()
             self.process.wait(10)
 

@@ -104,6 +104,22 @@ def test_a_primary_reborn_empty_wipes_nobody(lab, binary, layout, restart):
         assert instance.info()["master_link_status"] == "down" and instance("ROLE")[3] in (b"connect", b"connecting")
 
 
+def test_what_only_the_lost_primary_knew_keeps_nobody_from_reading(lab, binary):
+    """Writes were under way when it died, one to a key and one to any key: their marks will never be settled."""
+    instance, primary, replicas = gateway(lab)
+    old = replicas[0]("GET", "fill:1")
+    primary.pause()
+    writers = [instance.client(), instance.client()]
+    writers[0].send("SET", "fill:1", "new")
+    writers[1].send("EVAL", "return redis.call('set', 'fill:2', 'new')", "0")
+    for key in ("fill:1", "fill:3"):
+        wait_for(lambda key=key: b"): the primary" in instance("SIDESTREAM", "EXPLAIN", "GET", key), 10, "its mark")
+    primary.kill()
+    reborn(primary)
+    wait_held(instance)
+    assert wait_for(lambda: instance("GET", "fill:1"), 10, "a read") == old
+
+
 @LAYOUTS
 def test_accept_takes_the_empty_history(lab, binary, layout):
     instance, primary, replicas = layout(lab)

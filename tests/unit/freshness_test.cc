@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/routing/read_need.h"
 #include "tests/unit/unit_test.h"
 
 using namespace sidestream;
@@ -291,4 +292,30 @@ TEST_CASE("freshness: a new history replaces what was settled, not what is pendi
   CHECK_FALSE(map.needed(2).has_value());
   map.settle(std::move(pending), at(50));
   CHECK(map.needed(2) == at(50));
+}
+
+TEST_CASE("freshness: of a lost primary nothing is waited for but what was relayed, and what was promised") {
+  FreshnessTable table(16);
+  FreshnessMap map(table);
+  map.relayed(at(100));
+  auto acknowledged = map.open();
+  map.mark(*acknowledged, 1);
+  map.settle(std::move(acknowledged), at(120));
+  auto under_way = map.open();
+  map.mark(*under_way, 2);
+  const auto needed = [&map](uint64_t key, int64_t at_least = 0) {
+    const std::array<uint64_t, 1> hashes = {key};
+    return needed_offset(map, {}, hashes, at(at_least));
+  };
+  CHECK(needed(1) == at(120));
+  CHECK_FALSE(needed(2).has_value());
+  map.primary_lost(true);
+  CHECK(needed(1) == at(100));
+  CHECK(needed(2) == at(100));
+  CHECK(needed(3) == at(0));
+  CHECK(needed(2, 110) == at(110));
+  map.primary_lost(false);
+  CHECK(needed(1) == at(120));
+  CHECK_FALSE(needed(2).has_value());
+  map.settle(std::move(under_way), at(130));
 }
