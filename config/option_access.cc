@@ -91,6 +91,14 @@ std::string get(const Rule& rule, const ItemField<Rule>& field) {
   return write_value(field.at(const_cast<Rule&>(rule)), field.type);
 }
 
+void copy(const Option& option, const Config& from, Config& to) {
+  const Slot source = option.at(const_cast<Config&>(from));
+  const auto assign = [&]<class Place>(Place place) {
+    if constexpr (std::is_pointer_v<Place>) *place = *std::get<Place>(source);
+  };
+  std::visit(assign, option.at(to));
+}
+
 std::string default_text(const Option& option) {
   static const Config plain;
   return get(plain, option);

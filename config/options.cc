@@ -72,7 +72,10 @@ constexpr Option kOptions[] = {
     {.name = "nodes",
      .at = AT(nodes),
      .type = {.kind = Kind::items},
-     .help = "The stock servers that belong to this instance.",
+     .help = "The stock servers that belong to this instance. At run time they are added, removed and weighted anew; "
+             "the primary must stay, and the last one too.",
+     .reload = Reload::live,
+     .redis_name = "nodes",
      .heading = "Servers"},
     {.name = "replicaof",
      .at = AT(replicaof),
@@ -330,7 +333,8 @@ constexpr Option kOptions[] = {
      .at = AT(routing.rules),
      .type = {.kind = Kind::items},
      .help = "Exceptions to routing.reads; the first that matches wins.",
-     .reload = Reload::live},
+     .reload = Reload::live,
+     .redis_name = "routing.rules"},
     {.name = "hold.timeout",
      .at = AT(hold.timeout_ms),
      .type = milliseconds(0),
@@ -389,7 +393,9 @@ constexpr Option kOptions[] = {
      .at = AT(deny_commands),
      .type = {.kind = Kind::list},
      .help = "Commands that clients may not send, also inside MULTI: names, or a container with a subcommand "
-             "(CONFIG|SET). Scripts are not looked into."},
+             "(CONFIG|SET). Scripts are not looked into.",
+     .reload = Reload::live,
+     .redis_name = "deny-commands"},
 
     {.name = "sentinel.master-name",
      .at = AT(sentinel.master_name),
@@ -474,6 +480,21 @@ constexpr Option kOptions[] = {
      .help = "Requests that take so long, at their server or waiting here for one, are kept for SIDESTREAM SLOWLOG.",
      .reload = Reload::live,
      .redis_name = "slow-log.above"},
+    {.name = "ready.max-lag",
+     .at = AT(ready.max_lag_ms),
+     .type = milliseconds(0),
+     .help =
+         "On a replica, /readyz says no while even the best of its nodes is further behind the stream, and yes again "
+         "at half of that. 0: no limit.",
+     .reload = Reload::live,
+     .redis_name = "ready.max-lag",
+     .heading = "Readiness"},
+    {.name = "ready.min-nodes",
+     .at = AT(ready.min_nodes),
+     .type = count(0),
+     .help = "/readyz says no with fewer nodes online. 0: the one that speaks for us is enough.",
+     .reload = Reload::live,
+     .redis_name = "ready.min-nodes"},
 };
 
 constexpr ItemField<NodeConfig> kNodeFields[] = {

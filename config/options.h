@@ -115,6 +115,8 @@ struct Conflict {
 std::vector<Conflict> conflicts(const Config& config);
 /// The options whose values differ; for a reload.
 std::vector<const Option*> differences(const Config& before, const Config& after);
+/// The value alone, also one that has no text outside of a file (see above).
+void copy(const Option& option, const Config& from, Config& to);
 
 /// "fresh" and so on. Errc::config with the choices.
 std::string_view name_of(ReadPolicy policy);

@@ -33,11 +33,6 @@ void add_ours(const Config& config, std::string_view pattern, std::map<std::stri
   }
 }
 
-struct Assignment {
-  const Option* option;
-  std::string text;
-};
-
 }  // namespace
 
 Task<std::string> ConfigCommands::answer(std::vector<std::string> args, int protocol) {
@@ -84,6 +79,8 @@ Task<std::string> ConfigCommands::set(std::vector<std::string> args) {
     if (!result.ok()) co_return error(failed + result.error().detail);
     ours.push_back({option, args[i + 1]});
   }
+  auto fits = check(ours, trial);
+  if (!fits.ok()) co_return error("ERR CONFIG SET failed - " + fits.error().detail);
   if (theirs.size() > 2) {
     const std::string refused = co_await forward(std::move(theirs));
     if (refused.starts_with("-")) co_return refused;
@@ -94,6 +91,21 @@ Task<std::string> ConfigCommands::set(std::vector<std::string> args) {
     group_.option_changed(assignment.option->name);
   }
   co_return ok();
+}
+
+/// Each value may be right by itself and wrong beside the others, or at this moment.
+Result<void> ConfigCommands::check(const std::vector<Assignment>& ours, const Config& trial) {
+  const auto before = conflicts(group_.config());
+  for (const Conflict& conflict : conflicts(trial)) {
+    const auto is_old = [&](const Conflict& each) { return each.text == conflict.text; };
+    if (std::any_of(before.begin(), before.end(), is_old)) continue;
+    return Error{Errc::config, std::string(conflict.option) + ": " + conflict.text};
+  }
+  for (const Assignment& assignment : ours) {
+    auto allowed = group_.may_take(*assignment.option, trial);
+    RETURN_IF_ERROR(allowed);
+  }
+  return {};
 }
 
 Task<std::string> ConfigCommands::rewrite() {

@@ -18,6 +18,12 @@ class ConfigCommands {
   Task<std::string> answer(std::vector<std::string> args, int protocol);
 
  private:
+  struct Assignment {
+    const Option* option;
+    std::string text;
+  };
+
+  Result<void> check(const std::vector<Assignment>& ours, const Config& trial);
   Task<std::string> get(std::vector<std::string> args, int protocol);
   Task<std::string> set(std::vector<std::string> args);
   Task<std::string> rewrite();

@@ -11,6 +11,7 @@
 #include "common/task.h"
 #include "common/world.h"
 #include "config/config.h"
+#include "config/options.h"
 #include "proxy/replication/relay.h"
 #include "proxy/resp/reply.h"
 #include "proxy/routing/plane.h"
@@ -72,6 +73,18 @@ struct LostWrite {
   ReplOffset offset;              // of its last byte, in the former history
   int64_t db = -1;                // -1: not known
   std::vector<std::string> args;  // long ones are cut
+};
+
+/// What became of reading the configuration again.
+struct Reloaded {
+  std::vector<std::string> changed;        // options, at once
+  std::vector<std::string> needs_restart;  // what the sources want and the process cannot change
+};
+
+struct ReloadFacts {
+  bool good = true;  // the last one; the start counts
+  int64_t good_wall_ms = 0;
+  std::string trouble;  // why the last one was not
 };
 
 struct SwitchFacts {
@@ -147,13 +160,16 @@ class Group {
   virtual Task<Result<resp::Value>> ask_all(std::vector<std::string> args) = 0;
   /// Has the primary ask its replicas for acknowledgements now; they arrive through the relay.
   virtual void request_acks() = 0;
+  /// Whether a live option can be as `fresh` has it, at this moment. Errc::refused with what to do instead.
+  virtual Result<void> may_take(const Option& option, const Config& fresh) = 0;
   /// A live option changed its value.
   virtual void option_changed(std::string_view name) = 0;
   /// Remembers options that were changed at run time, for the next start. Errc::io.
   virtual Task<Result<void>> save_state() = 0;
   virtual void drain() = 0;
   /// Reads the configuration again. Errc::config with the first mistake; then nothing changed.
-  virtual Result<void> reload() = 0;
+  virtual Result<Reloaded> reload() = 0;
+  virtual const ReloadFacts& reload_facts() const = 0;
 };
 
 }  // namespace sidestream::admin

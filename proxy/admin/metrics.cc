@@ -134,6 +134,13 @@ void add_clients(Scrape& scrape, Group& group) {
   }
 }
 
+void add_reload(Scrape& scrape, const ReloadFacts& facts) {
+  scrape.gauge("config_last_reload_successful", "0 while the configuration in force is not the one that is written.",
+               facts.good ? 1 : 0);
+  scrape.gauge("config_last_reload_success_timestamp_seconds", "When it was read last, in seconds since 1970.",
+               static_cast<double>(facts.good_wall_ms / 1000));
+}
+
 void add_security(Scrape& scrape, Group& group) {
   const SecurityFacts facts = security_facts(group);
   const std::string help = "TLS handshakes, with clients and with servers.";
@@ -177,6 +184,7 @@ std::string metrics_text(Group& group) {
   add_commands(scrape, group);
   add_process(scrape, group);
   add_security(scrape, group);
+  add_reload(scrape, group.reload_facts());
   return scrape.text();
 }
 

@@ -100,8 +100,10 @@ HttpReply drain(Group& group, const HttpRequest& request) {
 HttpReply reload(Group& group, const HttpRequest& request) {
   if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
   auto done = group.reload();
-  if (!done.ok()) return text(done.error().detail + "\n", 400);
-  return json("{\"reloaded\":true}\n");
+  if (!done.ok()) return text(done.error().detail + "\nnothing was changed\n", 400);
+  const nlohmann::json answer = {
+      {"reloaded", true}, {"changed", done.value().changed}, {"needs_restart", done.value().needs_restart}};
+  return json(answer.dump() + "\n");
 }
 
 struct Entry {

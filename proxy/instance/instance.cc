@@ -1,6 +1,8 @@
 // instance.cc: see instance.h.
 #include "proxy/instance/instance.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "common/log.h"
@@ -26,6 +28,10 @@ std::string error_reply(std::string_view text) {
   return out;
 }
 
+int64_t count_online(const std::vector<admin::NodeFacts>& nodes) {
+  return std::count_if(nodes.begin(), nodes.end(), [](const auto& node) { return node.state == "online"; });
+}
+
 }  // namespace
 
 Instance::Instance(World& world, Config config, Texts state)
@@ -35,6 +41,7 @@ Instance::Instance(World& world, Config config, Texts state)
       run_id_(world.random.hex40()),
       started_ms_(world.clock.now_ms()),
       lost_(world_, config_) {
+  reload_facts_.good_wall_ms = world.clock.wall_ms();
   replication::RelayObserver& observer = *this;
   routing::PlaneHost& host = *this;
   relay_ = std::make_unique<replication::Relay>(world_, config_, observer, run_id_);
@@ -295,6 +302,15 @@ admin::Readiness Instance::readiness() const {
     add("synced", lead != nullptr && lead->view().follows_us && lead->link_up(),
         "the lead node has not finished its sync");
   }
+  if (config_.ready.max_lag_ms > 0) {
+    add("lag", !too_far_behind_,
+        fmt::format("more than {} ms behind (ready.max-lag), or not yet within half of it", config_.ready.max_lag_ms));
+  }
+  if (config_.ready.min_nodes > 0) {
+    const int64_t online = count_online(steering_->node_facts());
+    add("nodes", online >= config_.ready.min_nodes,
+        fmt::format("{} nodes are online, ready.min-nodes is {}", online, config_.ready.min_nodes));
+  }
   readiness.ready =
       std::all_of(readiness.checks.begin(), readiness.checks.end(), [](const auto& c) { return c.holds; });
   return readiness;
@@ -396,8 +412,8 @@ Task<Result<resp::Value>> Instance::ask_lead(std::vector<std::string> args) {
 Task<Result<resp::Value>> Instance::ask_all(std::vector<std::string> args) {
   Result<resp::Value> first = Error{Errc::refused, "this instance has no nodes"};
   bool have = false;
-  for (const auto& node : steering_->nodes()) {
-    auto reply = co_await node->ask(args);
+  for (size_t i = 0; i < steering_->nodes().size(); ++i) {  // they may come and go meanwhile
+    auto reply = co_await steering_->nodes()[i]->ask(args);
     const bool bad = !reply.ok() || reply.value().is_error();
     if (bad) co_return std::move(reply);
     if (!have) first = std::move(reply);
@@ -421,24 +437,41 @@ void Instance::option_changed(std::string_view name) {
   apply_option(name);
 }
 
+Result<void> Instance::may_take(const Option& option, const Config& fresh) {
+  if (option.name != "nodes") return {};
+  if (failover_->state() != Failover::State::none) {
+    return Error{Errc::refused, "nodes: a failover is going on; try again when it is over"};
+  }
+  return steering_->may_have(fresh.nodes);
+}
+
 void Instance::take_option(const Option& option, const Config& fresh) {
-  CHECK(sidestream::set(config_, option, sidestream::get(fresh, option)).ok());
+  sidestream::copy(option, fresh, config_);
   log_notice("config", "{} changed by a reload", option.name);
   apply_option(option.name);
 }
 
-Result<void> Instance::reload() {
+Result<admin::Reloaded> Instance::reload() {
   if (!reload_) return Error{Errc::refused, "nothing to reload from"};
-  return reload_();
+  auto reloaded = reload_();
+  reload_facts_.good = reloaded.ok();
+  reload_facts_.trouble = reloaded.ok() ? "" : reloaded.error().detail;
+  if (reloaded.ok()) reload_facts_.good_wall_ms = world_.clock.wall_ms();
+  return reloaded;
 }
 
 void Instance::apply_option(std::string_view name) {
   plane_->config_changed();
   if (name == "repl-backlog-size") relay_->resize_backlog();
   if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});
+  if (name == "requirepass") steering_->introduce_anew();
+  if (name.starts_with("announce-") || name == "tls.nodes") steering_->lead_nodes_to(follow_address());
+  if (name == "nodes") steering_->take_nodes();
+  if (name == "deny-commands") steering_->feed_commands_anew();
   if (name.starts_with("log.")) {
     const auto level = parse_log_level(config_.log.level);
-    if (level.ok()) (void)set_log({level.value(), config_.log.format == "json", config_.log.file}).ok();
+    auto set = set_log({level.value(), config_.log.format == "json", config_.log.file});
+    if (!set.ok()) log_error("log", "the former settings stay: {}", set.error().detail);
   }
   steering_->relay_changed();
 }
@@ -455,8 +488,19 @@ Task<void> Instance::keep_trend() {
   for (;;) {
     co_await plane_->look_around();
     trend_.sample(group());
+    watch_lag();
     co_await world_.clock.sleep(admin::Trend::kEveryMs);
   }
+}
+
+/// With a margin, so that readiness does not flap at the limit.
+void Instance::watch_lag() {
+  const int64_t limit_ms = config_.ready.max_lag_ms;
+  int64_t best_ms = steering_->is_primary() || config_.nodes.empty() ? 0 : INT64_MAX;
+  for (const admin::NodeFacts& node : steering_->node_facts()) {
+    if (node.state == "online") best_ms = std::min(best_ms, node.lag_ms);
+  }
+  too_far_behind_ = limit_ms > 0 && best_ms > (too_far_behind_ ? limit_ms / 2 : limit_ms);
 }
 
 void Instance::drain() {

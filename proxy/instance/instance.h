@@ -47,7 +47,9 @@ class Instance final : private replication::RelayObserver,
   /// What to do when a drain, whoever asked for it, is over.
   void when_drained(std::function<void()> done) { drained_ = std::move(done); }
   /// Who reads the configuration again when an operator wants it.
-  void when_reload_wanted(std::function<Result<void>()> reload) { reload_ = std::move(reload); }
+  void when_reload_wanted(std::function<Result<admin::Reloaded>()> reload) { reload_ = std::move(reload); }
+  /// Whether it could, at this moment. Errc::refused.
+  Result<void> may_take(const Option& option, const Config& fresh) override;
   /// A live option as `fresh` has it, from now on.
   void take_option(const Option& option, const Config& fresh);
   /// Not ready from now on; the role of the primary is handed over, clients finish, then when_drained().
@@ -116,7 +118,8 @@ class Instance final : private replication::RelayObserver,
   Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;
   void request_acks() override;
   void option_changed(std::string_view name) override;
-  Result<void> reload() override;
+  Result<admin::Reloaded> reload() override;
+  const admin::ReloadFacts& reload_facts() const override { return reload_facts_; }
   Task<Result<void>> save_state() override;
 
   // Failover::Memory
@@ -140,6 +143,7 @@ class Instance final : private replication::RelayObserver,
   Task<void> leave_the_lead();
   Task<void> see_clients_off();
   Task<void> keep_trend();
+  void watch_lag();
   std::string replconf(uint64_t session_id, std::span<const std::string_view> args);
 
   World& world_;
@@ -163,10 +167,12 @@ class Instance final : private replication::RelayObserver,
   LostWrites lost_;
   admin::Trend trend_;
   admin::StreamFacts stream_facts_;
-  ReplOffset stream_end_{-1};  // of the last command
+  ReplOffset stream_end_{-1};    // of the last command
+  bool too_far_behind_ = false;  // for ready.max-lag
   bool draining_ = false;
   std::function<void()> drained_;
-  std::function<Result<void>()> reload_;
+  std::function<Result<admin::Reloaded>()> reload_;
+  admin::ReloadFacts reload_facts_;
   TaskSet accepting_;
   TaskSet tasks_;
 };

@@ -118,6 +118,11 @@ Task<Result<void>> Node::watch_connection(replication::NodeConnection& connectio
       auto told = co_await make_it_follow(connection);
       CO_RETURN_IF_ERROR(told);
     }
+    if (duty_ == Duty::follow && !introduced_) {
+      introduced_ = true;
+      auto known = co_await let_it_in(connection);
+      CO_RETURN_IF_ERROR(known);
+    }
     const bool settled = duty_ == Duty::primary || is_upstream_ || (view_.follows_us && link_up_);
     co_await look_.wait_for(world_.clock, settled ? kLookEveryMs : kSettlingLookEveryMs);
   }

@@ -39,6 +39,13 @@ class Node {
   void start();
 
   const NodeConfig& identity() const { return identity_; }
+  /// Another weight or zone.
+  void set_identity(NodeConfig identity) { identity_ = std::move(identity); }
+  /// What it needs to connect to us has changed.
+  void introduce_anew() {
+    introduced_ = false;
+    look_.notify_all();
+  }
   const std::string& name() const { return view_.name; }
   const NodeView& view() const { return view_; }
   /// Numeric "host:port" it was reached at; its replication link comes from there. Empty before the first connection.
@@ -120,6 +127,7 @@ class Node {
   std::string run_id_;    // of its process
   bool is_instance_ = false;
   bool link_up_ = false;
+  bool introduced_ = false;  // it knows what it needs to connect to us, as far as we know
   int64_t heard_ms_ = -1;
   int64_t looked_us_ = 0;
   int64_t linked_ms_ = -1;  // followed us with its link up

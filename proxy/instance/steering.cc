@@ -35,10 +35,8 @@ int Steering::follow_port() const {
 }
 
 void Steering::start(const Address& follow, std::optional<Address> master) {
-  port_ = follow.port;
-  follow_tls_ = follow.transport == Transport::tls;
   started_ms_ = world_.clock.now_ms();
-  relay_.set_announce(follow_port(), config_.announce_ip);
+  lead_nodes_to(follow);
   for (const NodeConfig& identity : config_.nodes) {
     nodes_.push_back(std::make_unique<Node>(world_, config_, identity, false, *this));
   }

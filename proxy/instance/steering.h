@@ -34,9 +34,20 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost,
            std::string run_id);
   ~Steering();
-  /// `port`: where the nodes are told to find us. `master`: the role at start.
-  /// `follow`: where our nodes are to connect.
+  /// `follow`: where our nodes are to connect. `master`: the role at start.
   void start(const Address& follow, std::optional<Address> master);
+
+  // membership.cc: the configuration changes at run time.
+  /// Whether these could be our nodes from now on. Errc::refused with what to do before.
+  Result<void> may_have(const std::vector<NodeConfig>& nodes) const;
+  /// config.nodes are.
+  void take_nodes();
+  /// Another place where our nodes are to connect, or another name for it.
+  void lead_nodes_to(const Address& follow);
+  /// Our nodes are told the password that they need here.
+  void introduce_anew();
+  /// Other commands are denied.
+  void feed_commands_anew() { table_from_ = nullptr; }
 
   bool is_primary() const { return !master_.has_value() && !config_.follows_sentinels(); }
   const std::optional<Address>& master() const { return master_; }

@@ -85,7 +85,7 @@ int run(CommandLine line) {
   Reloader reloader(line.inputs, line.config, instance, world.world());
   const auto reload = [&] { return reloader.reload(); };
   instance.when_reload_wanted(reload);
-  world.on_signal(SIGHUP, [&] { (void)reload().ok(); });
+  world.on_signal(SIGHUP, [&] { (void)instance.group().reload().ok(); });
   world.on_signal(SIGUSR1, [] {
     auto reopened = reopen_log();
     if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);

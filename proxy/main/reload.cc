@@ -25,32 +25,46 @@ std::string mark_of(const std::string& path) {
 }  // namespace
 
 Reloader::Reloader(Inputs inputs, Config config, instance::Instance& instance, World& world)
-    : inputs_(std::move(inputs)), config_(std::move(config)), instance_(instance), world_(world) {}
+    : inputs_(std::move(inputs)), started_(std::move(config)), config_(started_), instance_(instance), world_(world) {}
 
-Result<void> Reloader::reload() {
+Result<admin::Reloaded> Reloader::reload() {
   Loaded loaded = load(inputs_);
   for (const Problem& problem : loaded.problems) log_error("config", "{}", problem.line());
-  if (!loaded.problems.empty()) {
+  auto good = loaded.problems.empty() ? check(loaded.config)
+                                      : Result<void>(Error{Errc::config, loaded.problems.front().line()});
+  if (!good.ok()) {
+    if (loaded.problems.empty()) log_error("config", "{}", good.error().detail);
     log_error("config", "not reloaded: all stays as it was");
-    return Error{Errc::config, loaded.problems.front().line()};
+    return good.error();
   }
-  if (world_.tls != nullptr) {
-    auto loaded_tls = load_tls(loaded.config, *world_.tls);  // the files may have changed under the same names
-    if (!loaded_tls.ok()) log_error("config", "{}", loaded_tls.error().detail);
-    RETURN_IF_ERROR(loaded_tls);
-  }
-  size_t changed = 0;
+  admin::Reloaded reloaded;
   for (const Option* option : differences(config_, loaded.config)) {
-    if (option->reload != Reload::live) {
-      log_warning("config", "{} was changed, but needs a restart", option->name);
-      continue;
-    }
-    ++changed;
+    if (option->reload != Reload::live) continue;
+    reloaded.changed.emplace_back(option->name);
     instance_.take_option(*option, loaded.config);
   }
-  log_notice("config", "reloaded: {} options changed", changed);
+  for (const Option* option : differences(started_, loaded.config)) {
+    if (option->reload == Reload::live) continue;
+    reloaded.needs_restart.emplace_back(option->name);
+    const bool is_role = option->name == "replicaof";
+    log_warning("config", "{} was changed, but needs {}", option->name, is_role ? "REPLICAOF" : "a restart");
+  }
+  log_notice("config", "reloaded: {} options changed, {} wait for a restart", reloaded.changed.size(),
+             reloaded.needs_restart.size());
   config_ = std::move(loaded.config);
-  return {};
+  return reloaded;
+}
+
+/// What is right by itself may not be possible now. The certificates are in force when this has said yes: the files may
+/// have changed under the same names.
+Result<void> Reloader::check(const Config& fresh) const {
+  for (const Option* option : differences(config_, fresh)) {
+    if (option->reload != Reload::live) continue;
+    auto allowed = instance_.may_take(*option, fresh);
+    RETURN_IF_ERROR(allowed);
+  }
+  if (world_.tls == nullptr) return {};
+  return load_tls(fresh, *world_.tls);
 }
 
 std::vector<std::string> Reloader::look() const {
@@ -69,7 +83,7 @@ Task<void> Reloader::watch_files() {
     co_await world_.clock.sleep(kLookEveryMs / 2);
     if (look() != now) continue;
     log_notice("config", "a file with a secret or a certificate has changed");
-    (void)reload().ok();
+    (void)instance_.group().reload().ok();
     before = look();
   }
 }

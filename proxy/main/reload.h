@@ -19,15 +19,17 @@ class Reloader {
   /// `inputs` and `config` as the instance was started with. All others outlive the reloader.
   Reloader(Inputs inputs, Config config, instance::Instance& instance, World& world);
   /// Errc::config with the first mistake.
-  Result<void> reload();
+  Result<admin::Reloaded> reload();
   /// Looks after the files that hold secrets and certificates, for ever.
   Task<void> watch_files();
 
  private:
   std::vector<std::string> look() const;
+  Result<void> check(const Config& fresh) const;
 
   Inputs inputs_;
-  Config config_;  // as the sources had it last: what was changed at run time is not touched
+  const Config started_;  // the values of what needs a restart
+  Config config_;         // as the sources had it last: what was changed at run time is not touched
   instance::Instance& instance_;
   World& world_;
 };

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from tls_files import Authority
 
 ALERTS = ROOT / "deploy/helm/files/alerts.yaml"
 CASES = Path(__file__).with_name("alerts_test.yaml")
@@ -43,7 +44,10 @@ def test_every_alert_has_a_case_that_fires_it():
 
 
 def test_their_metrics_exist(lab):
-    instance = lab.instance(lab.servers(2))
+    cert, key = Authority(lab.dir / "tls").issue("front")
+    instance = lab.instance(lab.servers(2), start=False, tls={"listen-cert": str(cert), "listen-key": str(key)})
+    instance.config["listen"] = f"tcp://{instance.address}"
+    instance.start().wait_up().wait_online()
     with urllib.request.urlopen(f"http://127.0.0.1:{instance.admin_port}/metrics") as answer:
         names = set(re.findall(r"^(sidestream_\w+)", answer.read().decode(), re.M))
     used = {name for rule in rules() for name in re.findall(r"sidestream_\w+", rule["expr"])}

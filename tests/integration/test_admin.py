@@ -40,6 +40,25 @@ def test_probes_say_what_they_mean(lab, binary):
     wait_for(lambda: ask(instance, "/readyz?verbose")[2].startswith("[+]"), 10, "readiness again")
 
 
+def test_readiness_has_thresholds(lab, binary):
+    primary, replica = lab.servers(2)
+    instance = lab.instance([primary, replica], flags=["--set", "ready.min-nodes=2"])
+    wait_for(lambda: ask(instance, "/readyz")[0] == 200, 10, "readiness")
+    replica.pause()
+    wait_for(lambda: "1 nodes are online, ready.min-nodes is 2" in ask(instance, "/readyz")[2], 10, "too few nodes")
+    replica.resume()
+    wait_for(lambda: ask(instance, "/readyz")[0] == 200, 10, "readiness again")
+    below = lab.instance([lab.server()], replicaof=instance, flags=["--set", "ready.max-lag=1s"])
+    node = below.lab.processes[-2]
+    wait_for(lambda: ask(below, "/readyz")[0] == 200, 10, "readiness of a replica")
+    node.pause()
+    instance("SET", "k", "v")
+    wait_for(lambda: "ready.max-lag" in ask(below, "/readyz")[2], 10, "too far behind")
+    assert ask(below, "/livez")[0] == ask(below, "/startupz")[0] == 200
+    node.resume()
+    wait_for(lambda: ask(below, "/readyz")[0] == 200, 10, "caught up")
+
+
 def test_status_has_the_fields_of_the_contract(lab, binary):
     primary, replica = lab.servers(2)
     instance = lab.instance([primary, replica])
