@@ -41,6 +41,7 @@ std::string replication_section(const ReplicationFacts& facts) {
   fmt::format_to(to, "role:{}\r\n", facts.is_primary ? "master" : "slave");
   if (!facts.is_primary) append_upstream_fields(out, facts);
   fmt::format_to(to, "connected_slaves:{}\r\n", facts.connected_replicas);
+  if (facts.good_replicas) fmt::format_to(to, "min_slaves_good_slaves:{}\r\n", *facts.good_replicas);
   size_t index = 0;
   for (const ReplicaLine& replica : facts.replicas) {
     fmt::format_to(to, "slave{}:ip={},port={},state={},offset={},lag={}\r\n", index++, replica.ip, replica.port,

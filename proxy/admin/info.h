@@ -40,7 +40,8 @@ struct ReplicationFacts {
   int64_t applied_offset = 0;  // up to the last whole command
   int64_t priority = 100;
   // Always:
-  int64_t connected_replicas = 0;  // connections in any state
+  int64_t connected_replicas = 0;        // connections in any state
+  std::optional<int64_t> good_replicas;  // only with min-replicas-to-write
   std::vector<ReplicaLine> replicas;
   std::string_view failover_state = "no-failover";  // no-failover, waiting-for-sync, failover-in-progress
   std::string replid;

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "common/log.h"
-#include "proxy/admin/trend.h"
 #include "proxy/admin/security_facts.h"
+#include "proxy/admin/trend.h"
 
 namespace sidestream::admin {
 namespace {
@@ -190,6 +190,10 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   facts.backlog_size = group.config().repl_backlog_size;
   facts.backlog_first_byte = relay.info_backlog_range().first_byte;
   facts.backlog_histlen = relay.info_backlog_range().histlen;
+  const Config& config = group.config();
+  if (config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0) {
+    facts.good_replicas = relay.good_replicas(config.min_replicas_max_lag);
+  }
   const bool lines = face != routing::Face::service;  // applications must not go looking for addresses behind us
   for (const auto& replica : relay.replicas()) {
     // On a replica our own nodes are what we are, not who follows us. In front of a primary they are its replicas.

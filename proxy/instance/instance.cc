@@ -463,6 +463,7 @@ Result<admin::Reloaded> Instance::reload() {
 void Instance::apply_option(std::string_view name) {
   plane_->config_changed();
   if (name == "repl-backlog-size") relay_->resize_backlog();
+  if (name.starts_with("min-replicas-")) steering_->count_good_replicas();
   if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});
   if (name == "requirepass") steering_->introduce_anew();
   if (name.starts_with("announce-") || name == "tls.nodes") steering_->lead_nodes_to(follow_address());

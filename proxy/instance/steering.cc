@@ -67,8 +67,15 @@ Task<void> Steering::tick() {
   }
 }
 
+/// As stock, a primary alone counts: on a replica the upstream decides.
+void Steering::count_good_replicas() {
+  const bool counts = is_primary() && config_.min_replicas_to_write > 0 && config_.min_replicas_max_lag > 0;
+  plane_.lack_replicas(counts && relay_.good_replicas(config_.min_replicas_max_lag) < config_.min_replicas_to_write);
+}
+
 void Steering::replan() {
   update_fence();
+  count_good_replicas();
   if (changing_role_) {
     feed_plane();
     return;

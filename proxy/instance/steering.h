@@ -110,6 +110,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   void follow_elsewhere(const Address& master) { become_replica(master, true); }
   /// The new writer is followed and known to take writes. Errc::timed_out.
   Task<Result<void>> wait_for_takeover(Node& node);
+  /// min-replicas-to-write: whether there are enough, told to the plane.
+  void count_good_replicas();
   /// Tells the plane what is known now.
   void feed_plane();
   /// See admin::Group::revive().

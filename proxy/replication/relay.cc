@@ -161,6 +161,14 @@ std::vector<ReplicaStatus> Relay::replicas() const {
   return all;
 }
 
+int64_t Relay::good_replicas(int64_t max_lag_s) const {
+  return std::count_if(links_.begin(), links_.end(), [max_lag_s](const auto& entry) {
+    if (entry.second->ended()) return false;
+    const ReplicaStatus status = entry.second->status();
+    return status.state == "online" && status.acks && !status.rdb_only && status.lag_seconds <= max_lag_s;
+  });
+}
+
 // --- the upstream link tells ---
 
 void Relay::upstream_moved() {

@@ -19,7 +19,6 @@
 #include <string_view>
 #include <vector>
 
-#include "common/latency.h"
 #include "common/signal.h"
 #include "common/world.h"
 #include "config/config.h"
@@ -27,8 +26,8 @@
 #include "proxy/replication/downstream_link.h"
 #include "proxy/replication/history.h"
 #include "proxy/replication/node_connection.h"
-#include "proxy/replication/progress.h"
 #include "proxy/replication/psync.h"
+#include "proxy/replication/relay_status.h"
 #include "proxy/replication/snapshot_source.h"
 #include "proxy/replication/spool.h"
 #include "proxy/replication/stream.h"
@@ -52,41 +51,6 @@ class RelayObserver {
   virtual void history_lost(const ReplId&, ReplOffset /*fork*/, int64_t /*size*/, std::string_view /*bytes*/) {}
   /// A replica attached, went online, acknowledged or left.
   virtual void replica_changed(uint64_t link_id) = 0;
-};
-
-struct UpstreamStatus {
-  Address address;                  ///< empty: none is followed
-  std::string state = "none";       ///< as in ROLE: connect, connecting, handshake, sync, connected; or held
-  std::string last_error;           ///< why the last attempt or link ended; empty after a success
-  int64_t last_io_ms = -1;          ///< since the last byte; -1 without an established link
-  int64_t link_down_since_ms = -1;  ///< since the link was lost; -1: up, or never was up
-  int64_t lost_at_us = 0;           ///< when that was, on the world's clock; 0: up, or never was up
-  bool was_up = false;
-  Progress snapshot;  ///< of the payload being received
-};
-
-/// What there is for replicas that need a full sync.
-struct SnapshotStatus {
-  std::string state = "none";  ///< none, fetching, ready
-  std::string last_error;      ///< why the last attempt to fetch one failed; empty after a success
-  int64_t kept = 0;            ///< complete ones
-  int64_t disk_bytes = 0;      ///< of all, also those that are arriving or only still being sent
-  // Of the one that is arriving, else of the newest:
-  std::string source;  ///< empty: an earlier run left it, or there is none
-  ReplOffset offset;
-  int rdb_version = 0;
-  int64_t age_ms = 0;
-  int64_t served = 0;
-  Progress progress;
-};
-
-struct RelayCounters {
-  int64_t full_syncs = 0;  ///< replicas that got a snapshot
-  int64_t partial_syncs = 0;
-  int64_t partial_syncs_refused = 0;  ///< asked for a history or byte that we do not have ("?" is not counted)
-  int64_t snapshots_shared = 0;       ///< full syncs served by a snapshot that someone else had asked for
-  int64_t snapshots_fetched = 0, upstream_full_syncs = 0, upstream_partial_syncs = 0;
-  Latency full_sync_took, partial_sync_took;  ///< of replicas, from the request until online
 };
 
 class Relay : private UpstreamLink::Owner,
@@ -160,6 +124,8 @@ class Relay : private UpstreamLink::Owner,
   int64_t queued() const { return admission_.waiting(); }
   UpstreamStatus upstream() const;
   std::vector<ReplicaStatus> replicas() const;
+  /// Replicas that take part in the stream and were heard within `max_lag_s`, wherever they are in it.
+  int64_t good_replicas(int64_t max_lag_s) const;
   const RelayCounters& counters() const { return counters_; }
   WipeGuard& guard() { return guard_; }
   const WipeGuard& guard() const { return guard_; }

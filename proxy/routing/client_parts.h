@@ -18,6 +18,8 @@ using Words = std::vector<std::string>;
 
 class ServerConnection;
 
+inline constexpr std::string_view kNoReplicas = "NOREPLICAS Not enough good replicas to write.";
+
 /// Printable and without blanks, as CLIENT LIST needs it.
 bool valid_client_name(std::string_view name);
 /// CLIENT LIST, KILL and the like, well-formed: about the clients of every loop.
@@ -56,6 +58,7 @@ struct ScriptRun {
   bool loaded = false;      // SCRIPT LOAD went before it
   bool again = false;       // what came was no answer for the client
   bool blocks = false;      // no script
+  bool restrained = false;  // sent to the primary in its reading form, for want of replicas
   bool is_function = false;
   std::string name;  // of the function, or the SHA-1
 };

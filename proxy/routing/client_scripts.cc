@@ -24,12 +24,14 @@ constexpr std::string_view kDemoted = "-UNBLOCKED force unblock from blocking op
 constexpr std::string_view kNoScript = "-NOSCRIPT";
 constexpr std::string_view kNoFunction = "-ERR Function not found";
 constexpr std::string_view kWriter = "-ERR Can not execute a script with write flag";
+constexpr std::string_view kWriteInReader = "-ERR Write commands are not allowed from read-only scripts.";
 
 std::string load_command(const std::string& body) { return resp::command({"SCRIPT", "LOAD", body}); }
 
 }  // namespace
 
 ClientSession::Taken ClientSession::script(const Entry& entry) {
+  if (partial_ && core_.short_of_replicas && entry.writes) return answer_error(kNoReplicas);
   if (partial_) return private_command(entry, false);  // passed on as it comes, it cannot be run again
   const Taken taken = run_script(entry);
   if (taken == Taken::yes) {  // refused
@@ -50,16 +52,27 @@ ClientSession::Taken ClientSession::run_script(const Entry& entry) {
   if (face_ == Face::read_only && (call.effect == Effect::writes || call.reader == nullptr)) {
     return answer_error(kReadOnly);
   }
+  if (face_ != Face::read_only && refused_for_want_of_replicas(entry, call)) return answer_error(kNoReplicas);
   if (lease_ == nullptr && replies_.owed() > 0) return pause(Pause::drained);
   if (lease_ == nullptr && call.effect != Effect::writes && !script_->at_primary && read_script(call)) {
     return Taken::not_yet;
   }
-  const Taken taken =
-      face_ == Face::read_only && entry.writes ? read_script_at_primary(call) : private_command(entry, false);
+  script_->restrained = entry.writes && (face_ == Face::read_only || core_.short_of_replicas) && lease_ == nullptr;
+  const Taken taken = script_->restrained ? read_script_at_primary(call) : private_command(entry, false);
   if (taken == Taken::not_yet || pause_ != Pause::reply) return taken;
   script_->sequence = replies_.last();
   script_->at_replica = false;
   return Taken::not_yet;
+}
+
+/// Stock refuses at once what says that it writes, and what says nothing at its first write. That one is run in its
+/// reading form, and the server refuses the write; where there is no such form (before 7.0, or on a connection with a
+/// state) it is refused too.
+bool ClientSession::refused_for_want_of_replicas(const Entry& entry, const ScriptCall& call) const {
+  if (!core_.short_of_replicas || !entry.writes || call.effect == Effect::reads) return false;
+  if (call.reader == nullptr || lease_ != nullptr) return true;
+  if (entry.name == "fcall") return call.effect == Effect::writes;
+  return entry.name == "eval" && request_.args[1].starts_with("#!");
 }
 
 /// False: no replica may answer, or none can at once.
@@ -83,7 +96,8 @@ bool ClientSession::read_script(const ScriptCall& call) {
   return true;
 }
 
-/// On the port that never writes a function that may be a writer is asked in its reading form there too.
+/// On the port that never writes, and for want of replicas, what may be a writer is asked in its reading form there
+/// too.
 ClientSession::Taken ClientSession::read_script_at_primary(const ScriptCall& call) {
   if (!borrow_lease(LeaseUse::one_command)) return hold(false);
   ++core_.counters.reads_primary;
@@ -129,7 +143,8 @@ std::string_view ClientSession::script_reply(std::string_view frame) {
     run.loaded = !run.at_replica;
   }
   if (!run.at_replica) {
-    if (face_ == Face::read_only && refused) return kReadOnlyFrame;
+    const bool at_a_write = run.restrained && frame.starts_with(kWriteInReader);
+    if (at_a_write || (refused && (run.restrained || core_.short_of_replicas))) return restrained_reply(frame);
     run.again = loadable;
     return loadable ? std::string_view{} : frame;
   }
@@ -138,6 +153,15 @@ std::string_view ClientSession::script_reply(std::string_view frame) {
   if (run.is_function && refused) core_.commons.scripts.learn_function(run.name, Effect::writes);
   if (run.is_function && !run.again) core_.commons.scripts.learn_function(run.name, Effect::reads);
   return run.again ? std::string_view{} : frame;
+}
+
+/// What the server would say if it were it that wants no writes.
+std::string_view ClientSession::restrained_reply(std::string_view frame) {
+  if (face_ == Face::read_only) return frame.starts_with(kWriteInReader) ? frame : kReadOnlyFrame;
+  const bool at_the_write = frame.starts_with(kWriteInReader);
+  core_.encoded = "-" + std::string(kNoReplicas);
+  core_.encoded += at_the_write ? frame.substr(kWriteInReader.size()) : std::string_view("\r\n");
+  return core_.encoded;
 }
 
 /// The reply has been passed on: the request is done with, unless it is to be run again.

@@ -312,7 +312,10 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     return pause(Pause::clients);
   }
   const bool writes = entry.may_write && cls != CommandClass::transaction && !entry.name.ends_with("publish");
-  if (!ours && writes && !core_.fence_reason.empty()) return refuse_write();
+  if (!ours && writes && core_.refuses_writes) {
+    if (!core_.fence_reason.empty()) return refuse_write();
+    if (lacks_replicas(entry)) return answer_error(kNoReplicas);
+  }
   switch (cls) {
     case CommandClass::read:
       return read(entry, false);
@@ -346,6 +349,11 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
       return pin(entry);
   }
   return pin(entry);
+}
+
+/// Stock refuses these for want of replicas before it looks at them. In a script it refuses the first write: see there.
+bool ClientSession::lacks_replicas(const Entry& entry) const {
+  return core_.short_of_replicas && entry.writes && entry.cls != CommandClass::script && face_ != Face::read_only;
 }
 
 /// What stock refuses before it looks at the command itself, in stock's order.

@@ -94,6 +94,7 @@ class ClientSession {
   Taken dispatch(const Entry& entry, resp::CommandClass cls);
   std::optional<Taken> refuse_early(const Entry* entry);
   bool allowed_to_reserved(const Entry& entry) const, may_not_write(const Entry& entry);
+  bool lacks_replicas(const Entry& entry) const;
   void protocol_error(), sent_too_much();
   Taken unknown_command(const Entry* container), held_too_long(), refuse_write();
   Taken pause(Pause reason), hold(bool write);
@@ -139,6 +140,8 @@ class ClientSession {
   Taken script(const Entry& entry), run_script(const Entry& entry), script_everywhere(const Entry& entry);
   bool read_script(const ScriptCall& call);
   Taken read_script_at_primary(const ScriptCall& call);
+  bool refused_for_want_of_replicas(const Entry& entry, const ScriptCall& call) const;
+  std::string_view restrained_reply(std::string_view frame);
   std::string_view reading_form(const Entry& reader);
   void learn_script(const Entry& entry), tell_scripts(const Entry& entry), finish_script();
   std::string_view script_reply(std::string_view frame);

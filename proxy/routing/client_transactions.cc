@@ -106,6 +106,8 @@ ClientSession::Taken ClientSession::queue(const Entry* entry) {
     return refuse_queued("ERR '" + entry->name + "' is not supported inside a transaction");
   }
   if (may_not_write(*entry)) return refuse_queued("READONLY You can't write against a read only replica.");
+  // Nobody can stop a script in the middle of a transaction, so it is refused here: stricter than stock.
+  if (core_.short_of_replicas && entry->writes) return refuse_queued(kNoReplicas);
   const bool either = entry->name == "ping" || entry->name == "echo";
   const bool here = is_ours(*entry) || (either && !transaction_->own.empty() && !transaction_->at_server);
   return here ? queue_here() : queue_at_server(entry);
@@ -163,6 +165,10 @@ ClientSession::Taken ClientSession::exec() {
     return Taken::yes;
   }
   if (now.noted && !core_.fence_reason.empty()) return refuse_write();
+  if (now.noted && core_.short_of_replicas) {
+    transaction_failed();
+    return answer_error("EXECABORT Transaction discarded because of: " + std::string(kNoReplicas));
+  }
   if (now.noted && core_.writes_held) return hold(true);
   if (!now.at_server) lease_->send_silent(kMulti);
   now.ending = true;

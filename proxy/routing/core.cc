@@ -140,6 +140,16 @@ void Core::hold_writes(bool hold) {
   if (!hold) servers_changed();
 }
 
+void Core::refuse_writes(const std::string& reason) {
+  fence_reason = reason;
+  refuses_writes = short_of_replicas || !fence_reason.empty();
+}
+
+void Core::lack_replicas(bool lacking) {
+  short_of_replicas = lacking;
+  refuses_writes = short_of_replicas || !fence_reason.empty();
+}
+
 CoreReport Core::report() const {
   CoreReport report;
   report.counters = counters;

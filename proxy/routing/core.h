@@ -48,6 +48,8 @@ struct Core final : ReplySink, PoolOwner {
   int64_t recent_ms = world.clock.now_ms();  // as of the last tick: enough to tell who is idle
   bool writes_held = false;                  // a planned switch
   std::string fence_reason;                  // why no write may be taken; empty: it may
+  bool short_of_replicas = false;            // fewer good ones than min-replicas-to-write
+  bool refuses_writes = false;               // one of the two
   uint64_t accepted = 0, rejected = 0;
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
   std::vector<ReplyTo> hello_subscribers;
@@ -76,7 +78,7 @@ struct Core final : ReplySink, PoolOwner {
   bool quiet() const;
   /// A subscriber or monitor looks for its place at the next primary.
   bool feeds_move() const;
-  void hold_writes(bool hold);
+  void hold_writes(bool hold), refuse_writes(const std::string& reason), lack_replicas(bool lacking);
   Task<Result<ReplOffset>> fence();
   /// The replies of the primary and of every replica that can be asked now (an instance asks its own).
   Task<std::vector<std::string>> ask_servers(std::string request);

@@ -119,7 +119,12 @@ Task<bool> Plane::hold_writes(int64_t patience_ms) {
 }
 
 void Plane::refuse_writes(std::string reason) {
-  cores_->tell([reason = std::move(reason)](Core& core) { core.fence_reason = reason; });
+  cores_->tell([reason = std::move(reason)](Core& core) { core.refuse_writes(reason); });
+}
+
+void Plane::lack_replicas(bool lacking) {
+  if (std::exchange(lacks_replicas_, lacking) == lacking) return;
+  cores_->tell([lacking](Core& core) { core.lack_replicas(lacking); });
 }
 
 void Plane::release_writes() {

@@ -101,6 +101,8 @@ class Plane {
   void release_writes();
   /// New writes get this reason in a retryable error, on every loop; empty: they are taken again.
   void refuse_writes(std::string reason);
+  /// Fewer good replicas than min-replicas-to-write: writes get stock's error, on every loop.
+  void lack_replicas(bool lacking);
   /// Subscribers and monitors of a primary that was left have found their place at the next, or `patience_ms` are over.
   Task<void> subscribers_moved(int64_t patience_ms);
 
@@ -127,6 +129,7 @@ class Plane {
   Core& core_;  // the first: that of this loop
   std::optional<PrimaryFacts> primary_;
   bool primary_lost_ = false;
+  bool lacks_replicas_ = false;
 };
 
 /// Held writes go on when it ends, whichever way.
