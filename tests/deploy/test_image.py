@@ -67,7 +67,7 @@ def test_build(tmp_path):
     """With no registry and no engine: the base image is made by mmdebstrap under the name that the Dockerfile uses."""
     for tool in ("buildah", "skopeo"):
         if not shutil.which(tool):
-            pytest.skip(f"{tool} is not installed")
+            pytest.skip(f"{tool} is not installed (deploy/packages image)")
     store = ["--root", tmp_path / "root", "--runroot", tmp_path / "run"]
 
     def buildah(*words):
