@@ -15,10 +15,11 @@ namespace sidestream {
 
 class Latency {
  public:
-  void record(int64_t us) {
+  /// So many `times`.
+  void record(int64_t us, uint64_t times = 1) {
     const auto value = static_cast<uint64_t>(std::clamp<int64_t>(us, 0, kMostUs));
-    ++counts_[place(value)];
-    sum_us_ += value;
+    counts_[place(value)] += times;
+    sum_us_ += value * times;
   }
   uint64_t count() const;
   uint64_t sum_us() const { return sum_us_; }

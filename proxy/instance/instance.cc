@@ -189,7 +189,6 @@ void Instance::stream_command(std::span<const std::string_view> args, bool trunc
   if (stream_end_.value >= 0 && end > stream_end_) stream_facts_.bytes += static_cast<uint64_t>(end - stream_end_);
   stream_end_ = end;
   plane_->stream_command(args, truncated, end);
-  plane_->relayed(end);
 }
 
 void Instance::upstream_changed() {

@@ -312,7 +312,6 @@ void Relay::reap() {
 
 void Relay::stream_command(const StreamScanner::Command& command) {
   if (!command.args.empty()) guard_.saw(command.args[0]);
-  if (!command.behind.empty()) observer_.stream_follows(command.behind);
   observer_.stream_command(command.args, command.truncated, command.end);
 }
 

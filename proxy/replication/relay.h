@@ -43,8 +43,8 @@ class RelayObserver {
   /// Each whole command of the stream, before any replica sees its bytes. `end` is the offset of its last byte.
   /// `truncated`: arguments are cut or missing because the command is large.
   virtual void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) = 0;
-  /// Before that, when more has arrived already: the bytes that follow, for who wants to get ready. Not checked yet.
-  virtual void stream_follows(std::string_view /*bytes*/) {}
+  /// Behind the commands of one read, still before any replica sees their bytes; `end` is that of the last whole one.
+  virtual void stream_read(ReplOffset /*end*/) {}
   /// State of the upstream link, ids, or the offset other than by the stream (new history, truncation).
   virtual void upstream_changed() = 0;
   /// The history goes on elsewhere behind `fork`; `bytes` of ours are all that we can show of `size` that are lost.
@@ -153,6 +153,7 @@ class Relay : private UpstreamLink::Owner,
   void downstream_ended(const DownstreamLink& link) override;
   // Stream::Listener
   void stream_command(const StreamScanner::Command& command) override;
+  void stream_read(ReplOffset end) override { observer_.stream_read(end); }
   void stream_getack(ReplOffset offset) override;
   int64_t stream_wanted() const override;
   // SnapshotTaker

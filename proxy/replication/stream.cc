@@ -105,6 +105,7 @@ Result<void> Stream::received(size_t n) {
     if (offset() + skipped == in_sync_from_) scanner_.reset(in_sync_from_);
   }
   auto scanned = bytes.empty() ? Result<void>() : scanner_.feed(bytes, *this);
+  if (!bytes.empty()) listener_.stream_read(scanner_.command_boundary());
   // Who falls behind finds the bytes on disk, if they get there.
   backlog_.keep_for(disk_.works() ? disk_.end() : listener_.stream_wanted());
   if (scanned.ok()) {

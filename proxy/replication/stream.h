@@ -27,6 +27,8 @@ class Stream : private StreamScanner::Visitor {
    public:
     virtual ~Listener() = default;
     virtual void stream_command(const StreamScanner::Command& command) = 0;
+    /// Behind the commands of one read; `end` is that of the last whole one.
+    virtual void stream_read(ReplOffset end) = 0;
     /// The upstream asks for an ACK; `offset` is the right answer: the stream up to the question.
     virtual void stream_getack(ReplOffset offset) = 0;
     /// The first byte that a live reader has not taken yet; INT64_MAX: there is none.

@@ -56,7 +56,7 @@ Result<void> StreamScanner::feed(std::string_view bytes, Visitor& visitor) {
     }
     position_ = before + static_cast<int64_t>(at);
     if (whole_command_) {
-      complete(args_, {}, visitor);
+      complete(args_, visitor);
       forget_arguments();
     }
   }
@@ -86,7 +86,7 @@ size_t StreamScanner::take_whole(std::string_view rest, Visitor& visitor) {
   }
   const auto taken = static_cast<size_t>(at - rest.data());
   position_ = position_ + static_cast<int64_t>(taken);
-  complete(whole_args_, rest.substr(taken), visitor);
+  complete(whole_args_, visitor);
   return taken;
 }
 
@@ -180,13 +180,13 @@ void StreamScanner::keep_borrowed() {
   }
 }
 
-void StreamScanner::complete(std::span<const std::string_view> args, std::string_view behind, Visitor& visitor) {
+void StreamScanner::complete(std::span<const std::string_view> args, Visitor& visitor) {
   const std::string_view name = args.empty() ? std::string_view{} : args[0];
   if (iequals(name, "MULTI")) in_transaction_ = true;
   if (iequals(name, "EXEC")) in_transaction_ = false;
   const ReplOffset before = command_boundary_;
   note_boundary();
-  if (!args.empty() || truncated_) visitor.command(Command{args, truncated_, before, command_boundary_, behind});
+  if (!args.empty() || truncated_) visitor.command(Command{args, truncated_, before, command_boundary_});
 }
 
 void StreamScanner::forget_arguments() {

@@ -30,9 +30,8 @@ class StreamScanner {
   struct Command {
     std::span<const std::string_view> args;  ///< valid during the call
     bool truncated = false;
-    ReplOffset before;          ///< last byte before the command
-    ReplOffset end;             ///< its last byte
-    std::string_view behind{};  ///< what follows it in the chunk; empty unless the command lies whole in it
+    ReplOffset before;  ///< last byte before the command
+    ReplOffset end;     ///< its last byte
   };
   class Visitor {
    public:
@@ -61,7 +60,7 @@ class StreamScanner {
   size_t take_body(std::string_view rest);
   void begin_argument(int64_t length);
   void keep_borrowed();
-  void complete(std::span<const std::string_view> args, std::string_view behind, Visitor& visitor);
+  void complete(std::span<const std::string_view> args, Visitor& visitor);
   void forget_arguments();
   void note_boundary();
 

@@ -496,11 +496,7 @@ bool CommandTable::arity_fits(const CommandEntry& entry, size_t count) const {
   return entry.arity > 0 ? args == entry.arity : args >= -static_cast<int64_t>(entry.arity);
 }
 
-Keys CommandTable::for_each_key(const CommandEntry& entry, Args args, KeyVisitor visit) {
-  if (entry.only_key != 0 && entry.only_key < args.size()) {
-    visit(args[entry.only_key]);
-    return Keys::known;
-  }
+Keys CommandTable::search_keys(const CommandEntry& entry, Args args, KeyVisitor visit) {
   if (entry.keys.empty()) return entry.incomplete_keys ? Keys::unknown : Keys::none;
   bool told = !entry.incomplete_keys;
   for (const KeyRange& range : entry.keys) told &= visit_range(range, args, visit);

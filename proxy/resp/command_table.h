@@ -131,9 +131,15 @@ class CommandTable {
 
   /// Calls `visit` for each key of the request; possibly for a few arguments more, never for fewer unless it says
   /// unknown.
-  static Keys for_each_key(const CommandEntry& entry, std::span<const std::string_view> args, KeyVisitor visit);
+  template <class Visit>
+  static Keys for_each_key(const CommandEntry& entry, std::span<const std::string_view> args, Visit&& visit) {
+    if (entry.only_key == 0 || entry.only_key >= args.size()) return search_keys(entry, args, visit);
+    visit(args[entry.only_key]);
+    return Keys::known;
+  }
 
  private:
+  static Keys search_keys(const CommandEntry& entry, std::span<const std::string_view> args, KeyVisitor visit);
   void add_own();
   void make_index();
   const CommandEntry* find_command(std::string_view name) const;

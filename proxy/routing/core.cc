@@ -73,6 +73,7 @@ void Core::tick() {
   const int64_t now_ms = recent_ms = world.clock.now_ms();
   times.slow_above_us = config.slow_log_above_ms * 1000;
   slow_this_tick_ = 0;
+  if (now_ms >= paused_until_ms_) paused_until_ms_ = 0;
   commons.heartbeats[index].store(now_ms, std::memory_order_relaxed);
   if (now_ms - session_tick_ms_ >= kSessionTickMs) {
     session_tick_ms_ = now_ms;
@@ -95,7 +96,9 @@ void Core::pause_clients(int64_t until_ms, bool all) {
   pause_timer_.start_at(until_ms * 1000);
 }
 
-bool Core::paused(bool writes) const { return (writes || paused_all_) && world.clock.now_ms() < paused_until_ms_; }
+bool Core::paused(bool writes) const {
+  return paused_until_ms_ != 0 && (writes || paused_all_) && world.clock.now_ms() < paused_until_ms_;
+}
 
 // --- clients -------------------------------------------------------------------------------------------------------
 

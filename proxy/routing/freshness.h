@@ -34,6 +34,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -68,11 +69,10 @@ class FreshnessTable {
   void prefetch(uint32_t slot) const { __builtin_prefetch(&slots_[slot]); }
   uint32_t slot_of(uint64_t hash) const { return static_cast<uint32_t>(hash & mask_); }
   uint32_t floor() const { return floor_; }
-  /// The offset in a slot; nullopt: pending.
-  std::optional<ReplOffset> value_of(uint32_t slot) const {
+  static constexpr ReplOffset kPendingOffset{INT64_MAX};  // more than anybody has
+  ReplOffset value_of(uint32_t slot) const {
     const uint64_t value = slots_[slot].load(std::memory_order_acquire);
-    if ((value & kPending) != 0) return std::nullopt;
-    return ReplOffset{static_cast<int64_t>(value)};
+    return (value & kPending) != 0 ? kPendingOffset : ReplOffset{static_cast<int64_t>(value)};
   }
   void add_mark(uint32_t slot);
   /// The last mark leaves the highest offset, at least `role`.
@@ -168,16 +168,16 @@ class FreshnessMap {
   /// False: there is a newer history than this loop knows of.
   bool is_current() const { return epoch_ == table_.epoch(); }
 
-  /// What a replica must have applied to be read for this key. nullopt: only the primary knows.
-  std::optional<ReplOffset> needed(uint64_t hash) const {
-    const auto key = table_.value_of(table_.slot_of(hash));
-    const auto floor = needed_floor();  // after the key
-    if (!key || !floor) return std::nullopt;
-    return std::max(*key, *floor);
+  /// What a replica must have applied to be read for these keys. nullopt: only the primary knows.
+  std::optional<ReplOffset> needed(std::span<const uint64_t> hashes) const {
+    ReplOffset need{0};
+    for (const uint64_t hash : hashes) need = std::max(need, table_.value_of(table_.slot_of(hash)));
+    need = std::max(need, table_.value_of(table_.floor()));  // after the keys
+    return need == FreshnessTable::kPendingOffset ? std::nullopt : std::optional(need);
   }
+  std::optional<ReplOffset> needed(uint64_t hash) const { return needed(std::span(&hash, 1)); }
   /// needed() or mark() of this hash will be called soon.
   void prefetch(uint64_t hash) const { table_.prefetch(table_.slot_of(hash)); }
-  std::optional<ReplOffset> needed_floor() const { return table_.value_of(table_.floor()); }
   /// For reads whose keys are not known: past everything.
   std::optional<ReplOffset> needed_any() const;
 

@@ -18,6 +18,7 @@ namespace {
 using resp::CommandClass;
 
 constexpr int64_t kQuietStepMs = 2;
+constexpr size_t kHeardMax = 64;  // as many as the nearest cache holds easily
 
 }  // namespace
 
@@ -60,12 +61,14 @@ void Plane::set_commands(resp::CommandTable table, std::string server_version, i
 
 const resp::CommandTable& Plane::commands() const { return *core_.commands; }
 
-void Plane::stream_follows(std::string_view bytes) { prefetch_next(core_.freshness, bytes); }
-
 void Plane::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
   const resp::CommandEntry* entry = core_.commands->find(args);
   if (entry == nullptr || truncated) return core_.freshness.stream_wrote_anything(end);
-  const auto visit = [&](std::string_view key) { core_.freshness.stream_wrote(hash_key(key), end); };
+  const auto visit = [&](std::string_view key) {
+    if (heard_.size() == kHeardMax) apply_heard();
+    heard_.push_back({hash_key(key), end});
+    core_.freshness.prefetch(heard_.back().hash);
+  };
   const resp::Keys keys = resp::CommandTable::for_each_key(*entry, args, visit);
   const bool anything = keys == resp::Keys::unknown || (keys == resp::Keys::none && entry->writes);
   if (!anything) return;
@@ -73,7 +76,15 @@ void Plane::stream_command(std::span<const std::string_view> args, bool truncate
   if (entry->name.starts_with("function")) cores_->commons.scripts.forget_functions();
 }
 
-void Plane::relayed(ReplOffset offset) { core_.freshness.relayed(offset); }
+void Plane::apply_heard() {
+  for (const Heard& each : heard_) core_.freshness.stream_wrote(each.hash, each.end);
+  heard_.clear();
+}
+
+void Plane::relayed(ReplOffset offset) {
+  apply_heard();
+  core_.freshness.relayed(offset);
+}
 
 void Plane::new_history(ReplOffset offset) {
   core_.freshness.new_history(offset);

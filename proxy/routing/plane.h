@@ -78,9 +78,7 @@ class Plane {
 
   /// One command of the relayed stream; `truncated`: args are not complete (a huge command), its keys are unknown.
   void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end);
-  /// What comes behind the next command, as far as it has arrived: a hint.
-  void stream_follows(std::string_view bytes);
-  /// The stream has been passed on up to here.
+  /// The stream is about to be passed on up to here: behind the commands of one read.
   void relayed(ReplOffset offset);
   /// Offsets start anew (another history, or ours was cut back): what was known about servers and keys is void.
   void new_history(ReplOffset offset);
@@ -125,8 +123,16 @@ class Plane {
   std::optional<TargetCounts> primary_counts() const;
 
  private:
+  /// A write in the stream, on its way to the freshness map: what is known about its key is fetched meanwhile.
+  struct Heard {
+    uint64_t hash;
+    ReplOffset end;
+  };
+  void apply_heard();
+
   std::unique_ptr<Cores> cores_;
   Core& core_;  // the first: that of this loop
+  std::vector<Heard> heard_;
   std::optional<PrimaryFacts> primary_;
   bool primary_lost_ = false;
   bool lacks_replicas_ = false;

@@ -25,13 +25,10 @@ bool rule_fits(const Rule& rule, const resp::CommandEntry& entry, std::span<cons
 
 std::optional<ReplOffset> needed_by_marks(const FreshnessMap& freshness, const KeyFacts& keys,
                                           std::span<const uint64_t> hashes) {
-  auto need = keys.keys == resp::Keys::unknown ? freshness.needed_any() : freshness.needed_floor();
-  for (const uint64_t hash : hashes) {
-    const auto key_need = freshness.needed(hash);
-    if (!need || !key_need) return std::nullopt;
-    need = std::max(*need, *key_need);
-  }
-  return need;
+  const auto need = freshness.needed(hashes);
+  if (!need || keys.keys != resp::Keys::unknown) return need;
+  const auto any = freshness.needed_any();
+  return any ? std::max(any, need) : any;
 }
 
 }  // namespace

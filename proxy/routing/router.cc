@@ -1,6 +1,7 @@
 // router.cc: policy picks who may answer, preference narrows it, weights choose. See the header.
 #include "proxy/routing/router.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace sidestream::routing {
@@ -40,9 +41,9 @@ bool preferred(const TargetView& target, std::string_view prefer) {
 
 /// Smooth weighted round-robin among the eligible; those of our zone alone, if there are any. -1: nobody.
 int choose(const Eligible& eligible, std::string_view prefer, int sticky, std::span<TargetView*> targets) {
-  const bool choosy = prefer != "any";
-  bool near = false;
-  for (const TargetView* target : targets) near |= choosy && eligible(*target) && preferred(*target, prefer);
+  const bool near = prefer != "any" && std::any_of(targets.begin(), targets.end(), [&](const TargetView* target) {
+                      return eligible(*target) && preferred(*target, prefer);
+                    });
   int64_t total = 0;
   int best = -1;
   for (int i = 0; i < static_cast<int>(targets.size()); ++i) {
@@ -51,8 +52,8 @@ int choose(const Eligible& eligible, std::string_view prefer, int sticky, std::s
     total += target.weight;
     target.credit += target.weight;
     // Reads in flight keep their server: their order is the client's, and the next ones pay it back.
-    const bool better = best < 0 || target.credit > targets[static_cast<size_t>(best)]->credit;
-    if (i == sticky || (better && best != sticky) || best < 0) best = i;
+    const bool better = best < 0 || (best != sticky && target.credit > targets[static_cast<size_t>(best)]->credit);
+    if (i == sticky || better) best = i;
   }
   if (best >= 0) targets[static_cast<size_t>(best)]->credit -= total;
   return best;

@@ -150,26 +150,25 @@ void ServerConnection::push(Entry entry, std::string_view request) {
   DCHECK(ready());
   if (batch_us_ == 0) batch_us_ = world_.clock.now_us();
   entry.sent_us = batch_us_;
-  if (entries_count_ == entries_.size()) {
-    std::vector<Entry> larger(entries_.empty() ? kEntriesFirst : entries_.size() * 2);
-    for (size_t i = 0; i < entries_count_; ++i) {
-      larger[i] = std::move(entries_[(entries_first_ + i) & (entries_.size() - 1)]);
-    }
-    entries_ = std::move(larger);
-    entries_first_ = 0;
-  }
+  if (entries_count_ == entries_.size()) grow();
   if (entry.kind == Kind::write) ++writes_owed_;
-  entries_[(entries_first_ + entries_count_++) & (entries_.size() - 1)] = std::move(entry);
+  this->entry(entries_count_++) = entry;
   requests_.append(request);
   was_full_ |= full();
   ReadyQueue::current().post_gathered(flush_node_);
 }
 
-void ServerConnection::push_role(Entry entry) {
-  entry.kind = Kind::role;
-  entry.request_bytes = kRole.size();
-  if (plan_.is_primary) entry.ticket = freshness_.role_sent();
-  push(std::move(entry), kRole);
+void ServerConnection::grow() {
+  std::vector<Entry> larger(entries_.empty() ? kEntriesFirst : entries_.size() * 2);
+  for (size_t i = 0; i < entries_count_; ++i) larger[i] = entry(i);
+  entries_ = std::move(larger);
+  entries_first_ = 0;
+}
+
+void ServerConnection::push_role(RoleUse use) {
+  if (plan_.is_primary) use.ticket = freshness_.role_sent();
+  roles_.push_back(std::move(use));
+  push({Kind::role, kRole.size(), {}}, kRole);
 }
 
 WriteBatch& ServerConnection::marks() {
@@ -180,9 +179,7 @@ WriteBatch& ServerConnection::marks() {
 void ServerConnection::send_read(std::string_view request, const ReplyTo& to, std::optional<ReplOffset> need) {
   if (need && !reads_proven_this_turn_) {
     reads_proven_this_turn_ = true;
-    Entry role;
-    role.first_of_reads = true;
-    push_role(std::move(role));
+    push_role({.first_of_reads = true});
   }
   push({Kind::read, request.size(), to, need.value_or(ReplOffset{-1})}, request);
 }
@@ -193,9 +190,7 @@ void ServerConnection::send_private(std::string_view request, const ReplyTo& to,
   if (!timed) entry(entries_count_ - 1).sent_us = 0;
   if (!noted || noted->empty()) return;
   freshness_.apply(*noted);
-  Entry role;
-  role.batch = std::move(noted);
-  push_role(std::move(role));
+  push_role({.batch = std::move(noted)});
 }
 
 void ServerConnection::begin_request(std::string_view bytes, const ReplyTo& to, FreshnessMap::Batch noted) {
@@ -227,10 +222,7 @@ Task<void> ServerConnection::report_flow() {
 
 void ServerConnection::end_request() {
   unfinished_ = false;
-  if (!marked_) return;
-  Entry role;
-  role.batch = std::move(marked_);
-  push_role(std::move(role));
+  if (marked_) push_role({.batch = std::move(marked_)});
 }
 
 void ServerConnection::select(int db) {
@@ -239,11 +231,7 @@ void ServerConnection::select(int db) {
   send_silent(resp::command({"SELECT", std::to_string(db)}));
 }
 
-void ServerConnection::ask_role(uint64_t fence_id) {
-  Entry role;
-  role.fence_id = fence_id;
-  push_role(std::move(role));
-}
+void ServerConnection::ask_role(uint64_t fence_id) { push_role({.fence_id = fence_id}); }
 
 void ServerConnection::send_feed(std::string_view request) {
   requests_.append(request);
@@ -255,9 +243,7 @@ void ServerConnection::flush() {
   batch_us_ = 0;
   if (state_ != State::ready) return;
   if (turn_marks_) {
-    Entry role;
-    role.batch = std::move(turn_marks_);
-    push_role(std::move(role));
+    push_role({.batch = std::move(turn_marks_)});
     flush_node_.unlink();
   }
   stream_->write(std::string_view(requests_).substr(flushed_));
@@ -282,15 +268,28 @@ void ServerConnection::drop_answered_requests() {
 // --- replies -------------------------------------------------------------------------------------------------------
 
 ServerConnection::Entry ServerConnection::pop() {
-  Entry entry = std::move(front());
+  const Entry entry = front();
   ++entries_first_;
   --entries_count_;
   if (entry.kind == Kind::write) --writes_owed_;
   return entry;
 }
 
+ServerConnection::RoleUse ServerConnection::pop_role() {
+  RoleUse use = std::move(roles_.front());
+  roles_.pop_front();
+  return use;
+}
+
 Result<void> ServerConnection::on_bytes() {
   answered_us_ = world_.clock.now_us();
+  auto taken = take_frames();
+  count_alike();
+  drop_answered_requests();
+  return taken;
+}
+
+Result<void> ServerConnection::take_frames() {
   while (!input_.empty() && state_ == State::ready) {
     const auto found = scanner_.scan(input_.view());
     if (found == resp::ReplyScanner::State::bad) return Error{Errc::protocol, "a reply that is not RESP"};
@@ -321,15 +320,14 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
     return {};
   }
   if (entries_count_ == 0) return Error{Errc::protocol, "a reply that nobody asked for"};
-  Entry entry = pop();
+  const Entry entry = pop();
   const std::string_view request = std::string_view(requests_).substr(answered_, entry.request_bytes);
   answered_ += entry.request_bytes;
-  Result<void> done;
   switch (entry.kind) {
     case Kind::silent:
       break;
     case Kind::role:
-      done = on_role(std::move(entry), frame);
+      on_role(pop_role(), frame);
       break;
     case Kind::read:
       took(entry, request, frame);
@@ -348,20 +346,28 @@ Result<void> ServerConnection::on_frame(std::string_view frame) {
       on_write(entry, request, frame);
       break;
   }
-  drop_answered_requests();
   if (unfinished_ && entries_count_ == 0) return Error{Errc::closed, "it answered before the request was complete"};
-  return done;
+  return {};
 }
 
 void ServerConnection::took(const Entry& entry, std::string_view request, std::string_view frame) {
   if (entry.sent_us == 0) return;
-  const int64_t us = answered_us_ - entry.sent_us;
-  const Work work = plan_.is_private ? Work::alone : entry.kind == Kind::write ? Work::write : Work::read;
-  Timings::Route& route = timings_.routes[plan_.is_primary ? 0 : 1];
-  route.took[static_cast<size_t>(work)].record(us);
-  route.errors += frame[0] == '-' ? 1 : 0;
-  latency_.record(us);
-  if (us >= timings_.slow_above_us) sink_.slow(*this, entry.to, request, us);
+  const bool writes = entry.kind == Kind::write;
+  if (entry.sent_us != alike_.sent_us || writes != alike_.writes) {
+    count_alike();
+    alike_ = {entry.sent_us, answered_us_ - entry.sent_us, writes, 0};
+  }
+  ++alike_.count;
+  if (frame[0] == '-') ++timings_.routes[plan_.is_primary ? 0 : 1].errors;
+  if (alike_.us >= timings_.slow_above_us) sink_.slow(*this, entry.to, request, alike_.us);
+}
+
+void ServerConnection::count_alike() {
+  const Alike alike = std::exchange(alike_, {});
+  if (alike.count == 0) return;
+  const Work work = plan_.is_private ? Work::alone : alike.writes ? Work::write : Work::read;
+  timings_.routes[plan_.is_primary ? 0 : 1].took[static_cast<size_t>(work)].record(alike.us, alike.count);
+  latency_.record(alike.us, alike.count);
 }
 
 void ServerConnection::on_read(const Entry& entry, std::string_view request, std::string_view frame) {
@@ -391,16 +397,15 @@ void ServerConnection::move(const Entry& entry, std::string_view request, bool w
   sink_.move({entry.to, request, plan_.protocol, plan_.db, write, plan_.is_private});
 }
 
-Result<void> ServerConnection::on_role(Entry entry, std::string_view frame) {
+void ServerConnection::on_role(RoleUse use, std::string_view frame) {
   const auto offset = owner_.role_offset(frame);
-  if (entry.first_of_reads) proven_ = offset.value_or(ReplOffset{-1});
-  if (entry.fence_id != 0) sink_.fence(entry.fence_id, offset.value_or(ReplOffset{-1}));
-  if (entry.batch) {
-    offset ? freshness_.settle(std::move(entry.batch), *offset) : freshness_.orphan(std::move(entry.batch));
+  if (use.first_of_reads) proven_ = offset.value_or(ReplOffset{-1});
+  if (use.fence_id != 0) sink_.fence(use.fence_id, offset.value_or(ReplOffset{-1}));
+  if (use.batch) {
+    offset ? freshness_.settle(std::move(use.batch), *offset) : freshness_.orphan(std::move(use.batch));
   }
-  if (entry.ticket != 0 && offset) freshness_.role_answered(entry.ticket, *offset);
+  if (use.ticket != 0 && offset) freshness_.role_answered(use.ticket, *offset);
   if (plan_.is_primary && !offset && !frame.starts_with('-')) step_down();
-  return {};
 }
 
 // --- the end -------------------------------------------------------------------------------------------------------
@@ -430,26 +435,30 @@ void ServerConnection::give_back_everything() {
     if (large_ == Large::passing) at += pop().request_bytes;
   }
   while (entries_count_ > 0) {
-    Entry entry = pop();
+    const Entry entry = pop();
     const std::string_view request = std::string_view(requests_).substr(at, entry.request_bytes);
     at += entry.request_bytes;
     if (unfinished_ && entries_count_ == 0) {
       sink_.cut_short(entry.to);
       break;
     }
-    give_back(std::move(entry), request, at <= flushed_);
+    give_back(entry, request, at <= flushed_);
   }
   if (turn_marks_) freshness_.forget(std::move(turn_marks_));
   if (marked_) freshness_.forget(std::move(marked_));  // a server does nothing before it has all of a request
 }
 
-void ServerConnection::give_back(Entry entry, std::string_view request, bool sent) {
+void ServerConnection::give_back_role(RoleUse use, bool sent) {
+  if (use.batch) sent ? freshness_.orphan(std::move(use.batch)) : freshness_.forget(std::move(use.batch));
+  if (use.fence_id != 0) sink_.fence(use.fence_id, ReplOffset{-1});
+}
+
+void ServerConnection::give_back(const Entry& entry, std::string_view request, bool sent) {
   switch (entry.kind) {
     case Kind::silent:
       break;
     case Kind::role:
-      if (entry.batch) sent ? freshness_.orphan(std::move(entry.batch)) : freshness_.forget(std::move(entry.batch));
-      if (entry.fence_id != 0) sink_.fence(entry.fence_id, ReplOffset{-1});
+      give_back_role(pop_role(), sent);
       break;
     case Kind::read:
       move(entry, request, false);

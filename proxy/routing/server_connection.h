@@ -11,6 +11,7 @@
 // and so do the reads behind them, which may ask for what they wrote.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -121,12 +122,22 @@ class ServerConnection {
     Kind kind = Kind::silent;
     size_t request_bytes = 0;
     ReplyTo to;
-    ReplOffset need{};            // read: -1 without proof
-    bool first_of_reads = false;  // role: proves the reads behind it
-    FreshnessMap::Batch batch{};  // role
-    uint64_t ticket = 0;          // role
-    uint64_t fence_id = 0;        // role
-    int64_t sent_us = 0;          // when its batch began; 0: nobody asks how long it takes
+    ReplOffset need{};    // read: -1 without proof
+    int64_t sent_us = 0;  // when its batch began; 0: nobody asks how long it takes
+  };
+  /// What a ROLE was sent for.
+  struct RoleUse {
+    bool first_of_reads = false;  // proves the reads behind it
+    FreshnessMap::Batch batch{};  // to be settled
+    uint64_t ticket = 0;
+    uint64_t fence_id = 0;
+  };
+  /// Replies that took the same time: most of those that are read at once.
+  struct Alike {
+    int64_t sent_us = 0;
+    int64_t us = 0;
+    bool writes = false;
+    uint64_t count = 0;
   };
 
   Task<void> run();
@@ -143,20 +154,25 @@ class ServerConnection {
   void give_back_reads_behind();
 
   void push(Entry entry, std::string_view request);
-  void push_role(Entry entry);
+  void push_role(RoleUse use);
+  RoleUse pop_role();
+  void grow();
   Entry& entry(size_t index) { return entries_[(entries_first_ + index) & (entries_.size() - 1)]; }
   Entry& front() { return entries_[entries_first_ & (entries_.size() - 1)]; }
   Entry pop();
   Result<void> on_bytes();
+  Result<void> take_frames();
   Result<void> on_frame(std::string_view frame);
-  Result<void> on_role(Entry entry, std::string_view frame);
+  void on_role(RoleUse use, std::string_view frame);
   void on_read(const Entry& entry, std::string_view request, std::string_view frame);
   void on_write(const Entry& entry, std::string_view request, std::string_view frame);
   void step_down();
   void move(const Entry& entry, std::string_view request, bool write);
   void give_back_everything();
-  void give_back(Entry entry, std::string_view request, bool sent);
+  void give_back(const Entry& entry, std::string_view request, bool sent);
+  void give_back_role(RoleUse use, bool sent);
   void took(const Entry& entry, std::string_view request, std::string_view frame);
+  void count_alike();
   void drop_answered_requests();
   void flush();
 
@@ -183,6 +199,7 @@ class ServerConnection {
 
   std::vector<Entry> entries_;  // a ring; its size is a power of two
   size_t entries_first_ = 0, entries_count_ = 0;
+  std::deque<RoleUse> roles_;  // of the entries that are one, in their order
   size_t writes_owed_ = 0;
   bool unfinished_ = false;  // the last entry's request is still arriving
   bool awaits_flow_ = false;
@@ -192,6 +209,7 @@ class ServerConnection {
   size_t answered_ = 0, flushed_ = 0;  // positions in requests_
   int64_t batch_us_ = 0;               // when the first of the gathered requests came; 0: none
   int64_t answered_us_ = 0;            // when the bytes arrived that are being looked at
+  Alike alike_;                        // of these, not counted yet
   ReplOffset proven_{-1};              // by the ROLE in front of the reads now being answered
 
   std::unique_ptr<ByteStream> stream_;
