@@ -15,6 +15,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -155,7 +156,7 @@ class UvStream final : public ByteStream {
         fd_(fd),
         peer_(end_of(fd, ::getpeername)),
         local_(end_of(fd, ::getsockname)),
-        poll_(std::make_unique<UvPoll>(loop, fd, [this](int events) { on_ready(events); })) {
+        poll_(std::in_place, loop, fd, [this](int events) { on_ready(events); }) {
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
@@ -360,7 +361,7 @@ class UvStream final : public ByteStream {
   int fd_;
   std::string peer_;
   std::string local_;
-  std::unique_ptr<UvPoll> poll_;
+  std::optional<UvPoll> poll_;  // gone before the descriptor
   int watched_ = 0;
   SliceQueue queue_;
   size_t unsent_ = 0;

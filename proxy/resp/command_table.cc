@@ -14,6 +14,8 @@
 #include <array>
 #include <cstring>
 #include <initializer_list>
+#include <mutex>
+#include <set>
 
 #include "common/text.h"
 
@@ -155,12 +157,22 @@ CommandClass class_of(const CommandEntry& entry) {
   return about_keys ? CommandClass::read : CommandClass::read_primary;
 }
 
+/// The same text, for ever. Names are few, and those of a new table are those of the last one.
+std::string_view keep(const std::string& name) {
+  static std::mutex mutex;
+  static std::set<std::string> names;
+  const std::lock_guard lock(mutex);
+  return *names.insert(name).first;
+}
+
 /// What the way of a request asks about its command, from what is known about it.
 void derive(CommandEntry& entry) {
   const auto is_one_of = [&](std::initializer_list<std::string_view> names) {
     return std::find(names.begin(), names.end(), entry.name) != names.end();
   };
   const CommandClass cls = entry.cls;
+  entry.kept_name = keep(entry.name);
+  entry.publishes = is_one_of({"publish", "spublish"});
   entry.without_login = is_one_of({"auth", "hello", "quit", "reset"});
   entry.while_subscribed = cls == CommandClass::subscribe || is_one_of({"ping", "quit", "reset"});
   entry.may_write =

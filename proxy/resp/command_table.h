@@ -84,6 +84,8 @@ struct CommandEntry {
   bool while_subscribed = false;  // may be sent by a RESP2 subscriber
   bool may_write = false;         // held while CLIENT PAUSE WRITE lasts
   bool is_container = false;      // all its subcommands are known: others do not exist
+  bool publishes = false;         // a message, which is no data
+  std::string_view kept_name;     // the name, which outlives the table
   size_t only_key = 0;            // where the key stands, if there is exactly one and at a fixed place
   std::vector<KeyRange> keys;
   std::vector<std::string> flags;  // as the node names them

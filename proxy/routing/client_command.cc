@@ -334,7 +334,7 @@ std::string ClientSession::describe(int64_t now_ms) const {
       "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} "
       "qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user=default "
       "redir={} resp={}",
-      id_, peer_, local_, name_, (now_ms - created_ms_) / 1000, (now_ms - active_ms_) / 1000, flags, db_,
+      id_, peer(), local(), name_, (now_ms - created_ms_) / 1000, (now_ms - active_ms_) / 1000, flags, db_,
       subscriptions_ ? subscriptions_->channels.size() : 0, subscriptions_ ? subscriptions_->patterns.size() : 0,
       subscriptions_ ? subscriptions_->shards.size() : 0, queued, input_.size(), input_.capacity() - input_.size(),
       replies_.out().size(), replies_.owed(), out_bytes, sizeof(ClientSession) + input_.capacity() + out_bytes,

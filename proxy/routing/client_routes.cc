@@ -112,7 +112,7 @@ bool ClientSession::may_not_write(const Entry& entry) {
 ClientSession::Taken ClientSession::write(const Entry& entry) {
   if (may_not_write(entry)) return answer_error(kReadOnly);
   if (partial_) return private_command(entry, false);
-  if (entry.name == "publish" && request_.args[1] == kHelloChannel && face_ == Face::node) return publish_hello();
+  if (entry.publishes && request_.args[1] == kHelloChannel && face_ == Face::node) return publish_hello();
   if (lease_ != nullptr) return forward_on_lease(entry);
   const KeyFacts keys = keys_of(entry, false);
   if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
@@ -287,7 +287,7 @@ void ClientSession::lease_lost(const ServerConnection* which) {
 Caller ClientSession::caller() const {
   const bool has_written = last_batch_ != 0;
   const auto written = has_written ? core_.freshness.settled_at(last_batch_) : std::nullopt;
-  return {id_, face_, protocol_, db_, peer_, local_, has_written, written, policy_, read_after_};
+  return {id_, face_, protocol_, db_, peer(), local(), has_written, written, policy_, read_after_};
 }
 
 ClientSession::Taken ClientSession::local() {

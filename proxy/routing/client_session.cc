@@ -32,8 +32,6 @@ ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Fac
       face_(face),
       reserved_(reserved),
       authenticated_(core.config.requirepass.empty()),
-      peer_(stream_->peer()),
-      local_(stream_->local()),
       input_(kInputFirstBytes, kInputKeptBytes),
       request_(core.request),
       created_ms_(core.world.clock.now_ms()),
@@ -122,7 +120,7 @@ void ClientSession::process() {
 }
 
 void ClientSession::sent_too_much() {
-  log_warning(peer_, "closed: more than limits.query-buffer");
+  log_warning(peer(), "closed: more than limits.query-buffer");
   ++core_.query_buffer_disconnections;
   core_.remove(*this);
 }
@@ -260,7 +258,7 @@ void ClientSession::flush() {
   const auto limit = static_cast<size_t>(core_.config.limits.output_buffer_bytes);
   const size_t unsent = stream_->unsent() + replies_.waiting_pushes();
   if ((limit > 0 && unsent > limit) || (has_feed() && unsent > limits::kFeedOutputMax)) {
-    log_notice(peer_, "closed: it does not read its replies");
+    log_notice(peer(), "closed: it does not read its replies");
     ++core_.output_buffer_disconnections;
     core_.remove(*this);
   }
@@ -289,7 +287,7 @@ ClientSession::Taken ClientSession::run() {
     if (reply_mode_ == ReplyMode::skip_next && *refused == Taken::yes) reply_mode_ = ReplyMode::on;
     return *refused;
   }
-  if (last_command_ != entry->name) last_command_ = entry->name;
+  last_command_ = entry->kept_name;
   const ReplyMode mode_before = reply_mode_;
   const CommandClass cls = resp::effective_class(*entry, args);
   Taken taken;
@@ -311,7 +309,7 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     core_.wait_for_servers(reply_to(0));
     return pause(Pause::clients);
   }
-  const bool writes = entry.may_write && cls != CommandClass::transaction && !entry.name.ends_with("publish");
+  const bool writes = entry.may_write && cls != CommandClass::transaction && !entry.publishes;
   if (!ours && writes && core_.refuses_writes) {
     if (!core_.fence_reason.empty()) return refuse_write();
     if (lacks_replicas(entry)) return answer_error(kNoReplicas);
@@ -361,7 +359,7 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
   const Args args = request_.args;
   if (entry == nullptr) {
     if (iequals(args[0], "post") || iequals(args[0], "host:")) {  // a browser was tricked into talking to us
-      log_warning(peer_, "closed: it speaks HTTP");
+      log_warning(peer(), "closed: it speaks HTTP");
       kill();
       return Taken::yes;
     }
@@ -398,7 +396,7 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
 /// Over maxclients there is room for Sentinel, replicas and instances, not for applications.
 bool ClientSession::allowed_to_reserved(const Entry& entry) const {
   return entry.cls == CommandClass::session || entry.cls == CommandClass::local ||
-         entry.cls == CommandClass::subscribe || entry.cls == CommandClass::transaction || entry.name == "publish";
+         entry.cls == CommandClass::subscribe || entry.cls == CommandClass::transaction || entry.publishes;
 }
 
 ClientSession::Taken ClientSession::unknown_command(const Entry* container) {

@@ -43,8 +43,8 @@ class ClientSession {
   // For the core and other sessions.
   uint64_t id() const { return id_; }
   Face face() const { return face_; }
-  const std::string& peer() const { return peer_; }
-  const std::string& local() const { return local_; }
+  const std::string& peer() const { return stream_ ? stream_->peer() : kHandedOver; }
+  const std::string& local() const { return stream_ ? stream_->local() : kHandedOver; }
   uint32_t place() const { return place_; }
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
   /// Waits for the answer of a private connection to something that does not block.
@@ -81,6 +81,7 @@ class ClientSession {
   std::string describe(int64_t now_ms) const;
 
  private:
+  static inline const std::string kHandedOver = "?";  // a replica by now
   using Args = std::span<const std::string_view>;
   using Entry = resp::CommandEntry;
 
@@ -197,7 +198,7 @@ class ClientSession {
   const bool reserved_;
   bool authenticated_;
   int protocol_ = 2, db_ = 0;
-  std::string name_, library_name_, library_version_, peer_, local_;
+  std::string name_, library_name_, library_version_;
   std::optional<ReadPolicy> policy_;
   ReplOffset read_after_;
   uint64_t last_batch_ = 0;  // of its last write; 0: it wrote nothing
@@ -236,7 +237,7 @@ class ClientSession {
   std::unique_ptr<Transaction> transaction_;
   std::unique_ptr<Subscriptions> subscriptions_;
   int64_t created_ms_, active_ms_;
-  std::string last_command_ = "NULL";
+  std::string_view last_command_ = "NULL";  // outlives the command table
 
   MemberNode<ClientSession, &ClientSession::process> process_node_;
   MemberNode<ClientSession, &ClientSession::flush> flush_node_;

@@ -150,6 +150,7 @@ void FreshnessMap::settle(Batch batch, ReplOffset role) {
 
 void FreshnessMap::release(Batch batch, ReplOffset role) {
   if (std::exchange(batch->applied_, false)) {
+    for (const uint32_t slot : batch->slots_) table_.prefetch(slot);
     for (const uint32_t slot : batch->slots_) table_.drop_mark(slot, role);
     table_.batch_closed();
   }

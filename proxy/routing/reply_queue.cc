@@ -13,23 +13,24 @@ constexpr size_t kSlotsFirst = 4;
 constexpr size_t kFrameKeptBytes = 1024;  // of a slot, for the next reply that comes early
 }  // namespace
 
-ReplyQueue::Slot& ReplyQueue::append() {
-  if (next_ - first_ == slots_.size()) {
-    std::vector<Slot> larger(slots_.empty() ? kSlotsFirst : slots_.size() * 2);
-    for (uint64_t i = first_; i < next_; ++i) larger[i & (larger.size() - 1)] = std::move(slot(i));
-    slots_ = std::move(larger);
-  }
-  Slot& slot_now = slot(next_++);
-  slot_now.frame.clear();
-  slot_now.done = false;
-  return slot_now;
+ReplyQueue::Slot& ReplyQueue::append(Lane lane, bool muted, uint8_t cursor_number) {
+  if (next_ - first_ == slots_.size()) grow();
+  Slot& fresh = slot(next_++);
+  fresh.lane = lane;
+  fresh.muted = muted;
+  fresh.done = false;
+  fresh.cursor_number = cursor_number;
+  return fresh;
+}
+
+void ReplyQueue::grow() {
+  std::vector<Slot> larger(slots_.empty() ? kSlotsFirst : slots_.size() * 2);
+  for (uint64_t i = first_; i < next_; ++i) larger[i & (larger.size() - 1)] = std::move(slot(i));
+  slots_ = std::move(larger);
 }
 
 uint64_t ReplyQueue::expect(Lane lane, bool muted, uint8_t cursor_number) {
-  Slot& fresh = append();
-  fresh.lane = lane;
-  fresh.muted = muted;
-  fresh.cursor_number = cursor_number;
+  append(lane, muted, cursor_number);
   ++owed_;
   return next_ - 1;
 }
@@ -51,12 +52,18 @@ Lane ReplyQueue::deliver(uint64_t sequence, std::string_view frame) {
   } else {
     emit(answered, frame);
   }
-  for (++first_; first_ < next_ && slot(first_).done; ++first_) {
+  ++first_;
+  emit_early();
+  return lane;
+}
+
+void ReplyQueue::emit_early() {
+  for (; first_ < next_ && slot(first_).done; ++first_) {
     std::string& early = slot(first_).frame;
     emit(slot(first_), early);
+    early.clear();
     if (early.capacity() > kFrameKeptBytes) early = std::string();  // a thousand large ones would stay for ever
   }
-  return lane;
 }
 
 void ReplyQueue::pass(std::string_view bytes) {
@@ -70,10 +77,7 @@ void ReplyQueue::pass(std::string_view bytes) {
 
 void ReplyQueue::add(std::string_view frame) {
   if (owed_ == 0) return push(frame);
-  Slot& own = append();
-  own.lane = Lane::none;
-  own.muted = false;
-  own.cursor_number = 0;
+  Slot& own = append(Lane::none, false, 0);
   own.frame.assign(frame);
   own.done = true;
 }

@@ -46,15 +46,17 @@ class ReplyQueue {
  private:
   static constexpr size_t kUsualBytesFirst = 128 * 1024;
   struct Slot {
-    std::string frame;  // if it came early
+    std::string frame;  // if it came early, else empty
     Lane lane = Lane::none;
     bool muted = false;
     bool done = false;
     uint8_t cursor_number = 0;
   };
   Slot& slot(uint64_t sequence) { return slots_[sequence & (slots_.size() - 1)]; }
-  Slot& append();
+  Slot& append(Lane lane, bool muted, uint8_t cursor_number);
+  void grow();
   void emit(const Slot& slot, std::string_view frame);
+  void emit_early();
 
   std::vector<Slot> slots_;        // a ring; its size is a power of two
   uint64_t first_ = 0, next_ = 0;  // sequences: the oldest not emitted, the next to be given out

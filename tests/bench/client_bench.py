@@ -31,11 +31,19 @@ INSTANCES = {  # name: what is not as by default
 IDLE_CLIENTS = 10_000
 
 
+RELAY = "relay alone"
+
+
 class Contender:
     """Where a load is sent, and whose CPU it costs. `servers` are the stock processes behind."""
 
     def __init__(self, name, port, proxy, servers):
         self.name, self.port, self.proxy, self.servers = name, port, proxy, servers
+        self.relays_only = name == RELAY
+
+    def takes(self, load):
+        """What an instance spends on passing the stream on is measured where there is one."""
+        return not self.relays_only or LOADS[load][1].get("reads") == 0
 
 
 class ClientBench:
@@ -60,6 +68,8 @@ class ClientBench:
             port, process = self.lab.sidestream(name, *nodes, "--set", setting)
             wait_for(f"both replicas behind {name}", lambda port=port: online_replicas(port) == 2, process)
             self.contenders.append(Contender(name, port, process, servers))
+            if name == "sidestream":
+                self.contenders.append(Contender(RELAY, ports[0], process, servers))
 
     def trio_with_data(self, label):
         ports, servers = self.lab.trio(label)
@@ -77,7 +87,8 @@ class ClientBench:
                 self.options.say(f"round {round_number + 1}/{self.options.rounds}: {LOADS[load][0]}")
                 samples = cells[load]
                 samples.setdefault("floor", []).append(self.attempt("floor", load, self.measure_floor, load))
-                for contender in self.contenders if round_number % 2 == 0 else self.contenders[::-1]:
+                taking = [contender for contender in self.contenders if contender.takes(load)]
+                for contender in taking if round_number % 2 == 0 else taking[::-1]:
                     samples.setdefault(contender.name, []).append(
                         self.attempt(contender.name, load, self.measure, contender, load))
         result = {"loads": {load: summarise(samples) for load, samples in cells.items()}}
@@ -118,7 +129,7 @@ class ClientBench:
         count = min(self.options.idle_clients, connections_max() - 100)
         result = {"clients": count}
         for contender in self.contenders:
-            if contender.proxy is None:
+            if contender.proxy is None or contender.relays_only:
                 continue
             before = memory_kb(contender.proxy.pid)
             clients = []
@@ -164,10 +175,10 @@ def summarise(samples):
         if not measured:
             continue
         cell = {field: statistics.median(sample[field] for sample in measured) for field in measured[0]}
-        ratios = per_round(name, "rps", "direct", "rps")
+        ratios = per_round(name, "rps", "direct", "rps") if name != RELAY else []  # it is a direct connection
         cell["rps_of_direct"] = median_or_none(ratios)
         cell["rps_of_direct_range"] = [min(ratios), max(ratios)] if ratios else None
-        if name not in ("direct", "floor"):
+        if name not in ("direct", "floor", RELAY):
             cell["cpu_of_floor"] = median_or_none(per_round(name, "proxy_us", "floor", "proxy_us"))
         if name == "sidestream":
             cell["rps_of_eventual"] = median_or_none(per_round(name, "rps", "sidestream-eventual", "rps"))
