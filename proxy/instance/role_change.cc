@@ -20,6 +20,7 @@ constexpr int64_t kTakeoverMs = 5000;
 constexpr int64_t kAnswersMs = 300;
 constexpr int64_t kSubscribersMs = 200;
 constexpr int64_t kStepMs = 5;
+constexpr int kStillMax = 3;  // looks at a server that does nothing for us
 
 }  // namespace
 
@@ -29,6 +30,7 @@ void Steering::become_replica(const Address& master, bool by_order) {
     const bool ours = relay_.has_history() && (primary_ == i || is_of_history(nodes_[i]->view(), relay_.history()));
     nodes_[i]->set_consented(ours);
   }
+  if (primary_) give_up_if_silent(*nodes_[*primary_]);
   master_ = master;
   primary_.reset();
   update_fence();
@@ -44,8 +46,15 @@ void Steering::become_replica(const Address& master, bool by_order) {
 
 void Steering::leave_upstream() {
   if (upstream_ == nullptr) return;
+  give_up_if_silent(*upstream_);
   table_from_ = nullptr;
   left_.push_back(std::move(upstream_));
+}
+
+/// Another one leads, and clients still wait for what they sent to this one: cut off without a word, it would cost them
+/// seconds. One that answers us is waited for.
+void Steering::give_up_if_silent(const Node& former) {
+  if (!former.view().reachable) plane_.give_up(former.identity().address);
 }
 
 Task<Result<void>> Steering::change_role(std::optional<Address> master) {
@@ -155,7 +164,7 @@ Task<Result<void>> Steering::promote(int64_t answers_ms) {
   Node* node = found.value();
   log_notice("instance", "REPLICAOF NO ONE: promoting {}", node->name());
   const routing::HeldWrites held(plane_);
-  const bool answered = co_await plane_.hold_writes(answers_ms);
+  const bool answered = co_await hear_out(*master_, answers_ms);
   if (!answered && answers_ms > 0) log_verbose("instance", "the former primary has not answered every write");
   feed_plane();
   relay_.unfollow();
@@ -184,6 +193,30 @@ Task<Result<void>> Steering::promote(int64_t answers_ms) {
   co_await plane_.subscribers_moved(kSubscribersMs);
   log_notice("instance", "no longer following {}; {} is the primary", former.text(), node->name());
   co_return Result<void>();
+}
+
+/// No more writes are sent, and those that were get their answers. A server that holds writes itself (CLIENT PAUSE, the
+/// first step of every tutorial) gives none, however long we wait: it answers questions, and its offset stands still.
+/// It refuses them when it is demoted, and they are made at the next primary.
+Task<bool> Steering::hear_out(Address former, int64_t patience_ms) {
+  const int64_t deadline_ms = world_.clock.now_ms() + patience_ms;
+  const bool answered = co_await plane_.hold_writes(std::min(patience_ms, kStepMs));
+  if (answered || patience_ms == 0) co_return answered;
+  auto opened = co_await replication::NodeConnection::open(world_, std::move(former), credentials(), patience_ms);
+  std::string before;
+  for (int still = 0; opened.ok() && still < kStillMax;) {
+    const int64_t left_ms = deadline_ms - world_.clock.now_ms();
+    auto info = co_await opened.value()->ask_within(std::max<int64_t>(left_ms, 1), split("INFO replication", ' '));
+    if (!info.ok()) break;
+    const std::string offset(resp::info_field(info.value().text, "master_repl_offset"));
+    still = offset == before ? still + 1 : 0;
+    before = offset;
+    const bool now_answered = co_await plane_.hold_writes(kStepMs);
+    if (now_answered || left_ms <= 0) co_return now_answered;
+    if (still == kStillMax) co_return false;
+  }
+  const int64_t rest_ms = std::max<int64_t>(deadline_ms - world_.clock.now_ms(), 0);
+  co_return co_await plane_.hold_writes(rest_ms);
 }
 
 Task<Result<void>> Steering::bring_level(Node& node) {

@@ -154,6 +154,7 @@ void Steering::follow_primary(size_t index, bool by_order) {
 void Steering::lead_by(Node& node, bool by_order) {
   const auto index = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& one) { return one.get() == &node; });
   CHECK(index != nodes_.end());
+  if (primary_ && nodes_[*primary_].get() != &node) give_up_if_silent(*nodes_[*primary_]);
   follow_primary(static_cast<size_t>(index - nodes_.begin()), by_order);
 }
 

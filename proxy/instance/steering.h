@@ -182,7 +182,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   // role_change.cc
   void become_replica(const Address& master, bool by_order);
   void leave_upstream();
+  void give_up_if_silent(const Node& former);
   Task<Result<void>> promote(int64_t answers_ms);
+  Task<bool> hear_out(Address former, int64_t patience_ms);
   Task<Result<void>> bring_level(Node& node);
   /// The lead node, once it is known to follow us. Errc::refused.
   Task<void> demoted(Node& former);

@@ -166,7 +166,7 @@ Task<Result<void>> Steering::adopt(Node& node) {
   if (former == nullptr) co_return Error{Errc::refused, "there is no primary that it could replace"};
   const Change change(*this, Change::Writer::as_is);
   const routing::HeldWrites held(plane_);
-  co_await plane_.hold_writes(kAnswersMs);
+  co_await hear_out(former->identity().address, kAnswersMs);
   auto opened =
       co_await replication::NodeConnection::open(world_, former->identity().address, credentials(), kConnectMs);
   CO_RETURN_IF_ERROR(opened);

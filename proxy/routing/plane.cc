@@ -138,6 +138,10 @@ void Plane::lack_replicas(bool lacking) {
   cores_->tell([lacking](Core& core) { core.lack_replicas(lacking); });
 }
 
+void Plane::give_up(Address former) {
+  cores_->tell([former = std::move(former)](Core& core) { core.servers.give_up(former); });
+}
+
 void Plane::release_writes() {
   cores_->tell([](Core& core) { core.hold_writes(false); });
 }

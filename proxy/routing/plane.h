@@ -70,6 +70,9 @@ class Plane {
   void set_primary(std::optional<PrimaryFacts> primary);
   /// It came back without our history: see FreshnessMap::primary_lost().
   void set_primary_lost(bool lost);
+  /// That server answers nobody, and another one leads: what was sent there is as good as lost. Clients are told that
+  /// the outcome is unknown, now rather than when limits::kRetireMs are over.
+  void give_up(Address former);
   /// The complete list; cheap to call often. What is missing from it is dropped.
   void set_targets(std::vector<TargetFacts> targets);
   /// What the lead node knows. Until the first call, commands wait like writes without a primary.

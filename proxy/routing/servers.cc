@@ -74,6 +74,12 @@ void Servers::leave(std::unique_ptr<Target> target) {
   leaving_.push_back({std::move(target), world_.clock.now_ms() + limits::kRetireMs});
 }
 
+void Servers::give_up(const Address& former) {
+  for (Leaving& each : leaving_) {
+    if (each.target->facts().address == former) each.until_ms = world_.clock.now_ms();
+  }
+}
+
 void Servers::new_history() {
   if (primary_) primary_->forget_offset();
   for (const auto& target : targets_) target->new_history();

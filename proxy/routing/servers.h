@@ -17,6 +17,8 @@ class Servers {
   void set_primary(std::optional<PrimaryFacts> facts);
   void set_targets(std::vector<TargetFacts> facts);
   void new_history();
+  /// A server that was left, and does not answer anybody: what was sent there gets no answer any more.
+  void give_up(const Address& former);
   void tick();
   /// No write of a shared connection is unanswered, also at a primary that is left.
   bool quiet() const;
