@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kInfoPatienceMs = 100;  // contract: a node that is slower is answered for from memory
 constexpr int64_t kPingGraceMs = 3000;    // a node silent for longer makes our PING fail, so that Sentinel notices
+constexpr int64_t kGoneGraceMs = 500;     // one that is gone does so at once: Sentinel has a grace of its own
 constexpr std::string_view kMustNotServe =
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
 constexpr int64_t kDrainStepMs = 10;
@@ -30,6 +31,12 @@ std::string error_reply(std::string_view text) {
 
 int64_t count_online(const std::vector<admin::NodeFacts>& nodes) {
   return std::count_if(nodes.begin(), nodes.end(), [](const auto& node) { return node.state == "online"; });
+}
+
+/// PING where no node answers. Sentinel takes it for a dead server; a stock replica goes on after an error with these
+/// first words, and gets the history that we still have.
+std::string nobody_answers(std::string_view text) {
+  return error_reply("ERR operation not permitted: " + std::string(text));
 }
 
 }  // namespace
@@ -260,13 +267,13 @@ std::string Instance::ping_reply() {
   if (lead == nullptr || lead->ping_reply().empty()) {
     if (steering_->nodes().empty()) return "+PONG\r\n";
     if (world_.clock.now_ms() - started_ms_ < kPingGraceMs) return "+PONG\r\n";
-    return error_reply("ERR no node behind this instance answers" + (trouble().empty() ? "" : ": " + trouble()));
+    return nobody_answers("no node behind this instance answers" + (trouble().empty() ? "" : ": " + trouble()));
   }
-  if (lead->heard_within(kPingGraceMs)) {
+  if (lead->heard_within(lead->is_gone() ? kGoneGraceMs : kPingGraceMs)) {
     const bool cut_off = !steering_->is_primary() && relay_->upstream().state != "connected";
     return cut_off && !config_.replica_serve_stale_data ? error_reply(kMustNotServe) : lead->ping_reply();
   }
-  return error_reply("ERR the node " + lead->name() + " behind this instance does not answer: " + lead->trouble());
+  return nobody_answers("the node " + lead->name() + " behind this instance does not answer: " + lead->trouble());
 }
 
 bool Instance::role_is_primary(routing::Face face) { return face == routing::Face::service || steering_->is_primary(); }

@@ -99,6 +99,7 @@ Task<void> Node::watch() {
 void Node::lost(const Error& error) {
   if (view_.reachable || trouble_ != error.detail) log_warning("node " + view_.name, "down: {}", error.detail);
   view_.reachable = false;
+  gone_ = error.code != Errc::timed_out;
   link_up_ = false;
   trouble_ = error.detail;
   owner_.node_changed();
@@ -177,6 +178,7 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   view_.restarted = view_.restarted || (view_.heard && run_id != run_id_);
   run_id_ = run_id;
   view_.heard = view_.reachable = true;
+  gone_ = false;
   view_.loading = field("loading") == "1";
   view_.is_master = field("role") == "master";
   const std::string host = config_.announce_ip.empty() ? our_host : config_.announce_ip;

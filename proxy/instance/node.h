@@ -53,6 +53,8 @@ class Node {
   /// The address by which it sees us; empty before the first connection.
   const std::string& our_host() const { return our_host_; }
   bool is_instance() const { return is_instance_; }
+  /// Not silent but absent: nobody listens there, or it closed on us.
+  bool is_gone() const { return gone_; }
   bool link_up() const { return link_up_; }  ///< master_link_status, of a replica
   /// It followed us with its link up not longer ago: a link that is made anew is no reason to give the node up.
   bool linked_within(int64_t ms) const;
@@ -128,6 +130,7 @@ class Node {
   bool is_instance_ = false;
   bool link_up_ = false;
   bool introduced_ = false;  // it knows what it needs to connect to us, as far as we know
+  bool gone_ = false;
   int64_t heard_ms_ = -1;
   int64_t looked_us_ = 0;
   int64_t linked_ms_ = -1;  // followed us with its link up

@@ -15,10 +15,11 @@ Task<Result<void>> introduce(NodeConnection& server, Announcement announcement) 
   std::vector<std::string> ping{"PING"};
   auto pong = co_await server.ask(std::move(ping));
   CO_RETURN_IF_ERROR(pong);
-  // A user that may not PING may still replicate; any other error (LOADING, NOAUTH, MASTERDOWN...) means: not now.
-  if (pong.value().is_error() && !pong.value().text.starts_with("NOPERM")) {
-    co_return Error{Errc::refused, printable(pong.value().text, 256)};
-  }
+  // A user that may not PING may still replicate, and an instance without its node still has the history; any other
+  // error (LOADING, NOAUTH, MASTERDOWN...) means: not now. As stock replicas see it.
+  const std::string& said = pong.value().text;
+  const bool may_go_on = said.starts_with("NOPERM") || said.starts_with("ERR operation not permitted");
+  if (pong.value().is_error() && !may_go_on) co_return Error{Errc::refused, printable(said, 256)};
   if (announcement.listening_port != 0) {
     auto port = co_await set_option(server, "listening-port", std::to_string(announcement.listening_port));
     CO_RETURN_IF_ERROR(port);

@@ -9,7 +9,7 @@ import pytest
 
 from harness import BINARY, HOST, wait_for
 from resp_client import ReplyError
-from test_failover import Sidecars
+from layouts import Sidecars
 from writers import Writers
 
 

@@ -36,10 +36,11 @@ def test_planned_failover_loses_nothing(lab, binary):
         for number in range(ROUNDS):
             old = primary_of(trio)
             writers.go_on()
-            new = planned(trio, old)
+            with writers.watched("Sentinel"):
+                new = planned(trio, old)
             assert new is not old, f"round {number}"
             writers.go_on()
-    print(f"longest pause over {ROUNDS} planned failovers by Sentinel: {writers.longest_pause * 1000:.0f} ms")
+    print(f"\nsidecars, planned: {writers.report()}")
     writers.verify(primary_of(trio))
     nodes = {instance: node for instance, node in zip(trio.instances, trio.nodes)}
     primary = primary_of(trio)

@@ -1,48 +1,8 @@
-"""The steps that every tutorial shows, typed as they stand there, while clients write: no error, nothing lost."""
+"""The primary is moved at the servers themselves, not quite as tutorials say. (As they say: test_switches.py.)"""
 
 from harness import HOST, stays, wait_for
-from test_failover import Gateway, Sidecars
+from layouts import Gateway, equal_offsets
 from writers import Writers
-
-
-def equal_offsets(first, second):
-    wait_for(lambda: first.offset() == second.offset(), 20, "equal offsets")
-
-
-def test_between_two_instances(lab, binary):
-    pair = Sidecars(lab)
-    pair.settled()
-    with Writers(pair.ports) as writers:
-        for number in range(2):
-            writers.go_on()
-            old, new = pair.fronts[number], pair.fronts[1 - number]
-            assert old("CLIENT", "PAUSE", 60000, "WRITE") == "OK"
-            equal_offsets(old, new)
-            assert new("REPLICAOF", "NO", "ONE") == "OK"
-            assert old("REPLICAOF", HOST, new.port) in ("OK", "OK Already connected to specified master")
-            assert old("CLIENT", "UNPAUSE") == "OK"
-            pair.settled()
-        writers.go_on()
-    writers.verify(pair.primary())
-
-
-def test_between_two_nodes_behind_an_instance(lab, binary):
-    """The instance sees that somebody promoted a node, and follows."""
-    gateway = Gateway(lab)
-    gateway.settled()
-    old, new = gateway.nodes[:2]
-    with Writers(gateway.ports) as writers:
-        writers.go_on()
-        assert gateway.front("CLIENT", "PAUSE", 60000, "WRITE") == "OK"
-        equal_offsets(old, new)
-        assert new("REPLICAOF", "NO", "ONE") == "OK"
-        assert old("REPLICAOF", HOST, new.port) == "OK"
-        assert gateway.front("CLIENT", "UNPAUSE") == "OK"
-        writers.go_on()
-        gateway.settled()
-    writers.verify(new)
-    assert new.role() == "master" and gateway.front.status()["role"] == "primary"
-    wait_for(lambda: len({node.digest() for node in gateway.nodes}) == 1, 20, "equal data")
 
 
 def test_a_node_promoted_and_left_so_becomes_the_primary(lab, binary):

@@ -4,7 +4,7 @@ import pytest
 
 from fault_proxy import FaultProxy
 from harness import HOST, stays, wait_for
-from test_failover import Gateway
+from layouts import Gateway
 
 AUTO = {"failover": "auto", "down_after": "500ms", "hold": {"timeout": "20s"}}
 
@@ -13,10 +13,7 @@ class Watched(Gateway):
     """A gateway that may promote by itself."""
 
     def __init__(self, lab, **config):
-        self.nodes = lab.servers(3)
-        self.nodes[0]("SET", "before", "all")
-        self.front = lab.instance(self.nodes, **{**AUTO, **config})
-        self.ports = [self.front.port]
+        super().__init__(lab, **{**AUTO, **config})
         self.settled()
 
 
@@ -44,6 +41,28 @@ def test_the_most_advanced_replica_takes_over(lab, binary):
     old.start().wait_up()
     wait_for(lambda: old("GET", "k") == b"v2" and old.role() == "slave", 30, "the old primary to be a replica")
     assert lost(gateway.front) == (0, 0, [])
+
+
+def test_replicas_attach_while_the_primary_is_dead(lab, binary):
+    """The instance has the history, whoever wrote it: a link that breaks then is made again and brings the rest."""
+    nodes = lab.servers(2)
+    below = lab.server()
+    front = lab.instance(nodes)
+    wire = lab.closing(FaultProxy(front.port))
+    below.replicaof(wire)
+    below.wait_link()
+    front("SET", "k", "1")
+    wait_for(lambda: below("GET", "k") == b"1", 10, "the write below")
+    wire.stall("down")
+    front("SET", "k", "2")
+    full = below.stat("sync_full"), front.counters()["full_syncs"]
+    nodes[0].kill()
+    wait_for(lambda: front.raw("PING").startswith(b"-ERR operation not permitted: the node"), 10, "Sentinel to be told")
+    wire.cut()
+    wire.resume()
+    wait_for(lambda: below("GET", "k") == b"2", 20, "the last write of the dead primary")
+    below.wait_link()
+    assert full == (below.stat("sync_full"), front.counters()["full_syncs"])
 
 
 def test_off_by_default_and_never_an_empty_or_excluded_one(lab, binary):
