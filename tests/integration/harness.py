@@ -7,6 +7,7 @@ what was awaited and the last value seen; conftest.py then adds the tail of ever
 with the test process, also when that is killed.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -117,10 +118,12 @@ def parse_info(text):
 
 
 class Process:
-    """A child with a port, a directory and a log. Subclasses say what to run."""
+    """A child with a port, a directory and a log. Subclasses say what to run. One that runs elsewhere (places.py) has
+    another `host`, words in front of its command, and a context in which it can be reached."""
 
     def __init__(self, lab, name):
         self.lab, self.name, self.port = lab, name, free_port()
+        self.host, self.prefix, self.reach = HOST, [], contextlib.nullcontext
         self.dir = lab.dir / name
         self.dir.mkdir()
         self.log = self.dir / "log"
@@ -131,14 +134,14 @@ class Process:
 
     @property
     def address(self):
-        return f"{HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def command(self):
         raise NotImplementedError
 
     def start(self):
         output = open(self.dir / "output", "ab")
-        self.process = subprocess.Popen(self.command(), cwd=self.dir, stdout=output, stderr=output,
+        self.process = subprocess.Popen([*self.prefix, *self.command()], cwd=self.dir, stdout=output, stderr=output,
                                         stdin=subprocess.DEVNULL, env={**os.environ, **self.environment},
                                         preexec_fn=_die_with_parent)
         output.close()
@@ -149,7 +152,7 @@ class Process:
 
     def _up(self):
         assert self.alive(), f"{self.name} exited with {self.process.returncode}:\n{self.log_tail()}"
-        with socket.create_connection((HOST, self.port), timeout=1):
+        with self.reach(), socket.create_connection((self.host, self.port), timeout=1):
             return True
 
     def wait_up(self, timeout=10):
@@ -177,8 +180,9 @@ class Process:
         return self.process.wait(timeout)
 
     def client(self, **options):
-        options = {"password": self.password, **self.client_options, **options}
-        return RespClient(self.port, **options)
+        options = {"password": self.password, "host": self.host, **self.client_options, **options}
+        with self.reach():
+            return RespClient(self.port, **options)
 
     def __call__(self, *args):
         """One command on a connection of its own."""
@@ -291,6 +295,10 @@ class Instance(Process):
 
     def counters(self):
         return self.status()["counters"]
+
+    @property
+    def announced_port(self):
+        return self.config.get("announce-port", self.port)
 
     def upstream_state(self):
         return self.status()["upstream"]["state"]

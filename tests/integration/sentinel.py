@@ -85,40 +85,28 @@ def order_failover(sentinels, old_port, timeout=40):
     return wait_for(moved, timeout, "all Sentinels to name another primary")
 
 
-def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, **more):
-    """`primary`: (host, port)."""
+def start_sentinels(lab, count, primary, quorum=None, options=QUICKLY, placed=None, **more):
+    """`primary`: (host, port). `placed(sentinel, number)` puts each where it is to run."""
     started = []
     for _ in range(count):
         name = f"sentinel{sum(p.name.startswith('sentinel') for p in lab.processes)}"
         sentinel = Sentinel(lab, name, primary, quorum or count // 2 + 1, list(options), **more)
         lab.processes.append(sentinel)
+        if placed:
+            placed(sentinel, len(started))
         started.append(sentinel.start())
     return [sentinel.wait_up() for sentinel in started]
 
 
-class Trio:
-    """Three instances, each in front of one stock node. The first is the primary."""
+class Group:
+    """Instances, each in front of one stock node, and the Sentinels that watch them. The first is the primary."""
 
-    def __init__(self, lab, per_instance=({}, {}, {}), node_options=None, asks=0, **config):
-        """`asks`: so many Sentinels are started first, and each instance asks them."""
-        self.lab, self.sentinels = lab, []
-        self.nodes = lab.servers(3, repl_ping_replica_period=1, repl_timeout=10, **(node_options or {}))
-        self.instances = []
-        for index, node in enumerate(self.nodes):
-            upstream = self.instances[0] if index else None
-            instance = lab.instance([node], replicaof=upstream, start=False, **config, **per_instance[index])
-            self.instances.append(instance)
-            if asks and not self.sentinels:
-                self.sentinels = start_sentinels(lab, asks, (HOST, instance.port))
-            if asks:
-                instance.config["sentinel"] = {"master-name": NAME, "addresses": [s.address for s in self.sentinels]}
-            instance.start().wait_up().wait_online()
-        for instance in self.instances[1:]:
-            instance.wait_link()
+    def __init__(self, lab, nodes=(), instances=(), sentinels=()):
+        self.lab, self.nodes, self.instances, self.sentinels = lab, list(nodes), list(instances), list(sentinels)
 
     def watch(self, count=3, **options):
         """Sentinels, until they know the group and each other."""
-        options.setdefault("primary", (HOST, self.instances[0].port))
+        options.setdefault("primary", (self.instances[0].host, self.instances[0].announced_port))
         if not self.sentinels:
             self.sentinels = start_sentinels(self.lab, count, **options)
         for sentinel in self.sentinels:
@@ -136,9 +124,9 @@ class Trio:
         def agreed():
             named = {sentinel.master()[1] for sentinel in sentinels or self.sentinels}
             return len(named) == 1 and named.pop()
-        port = wait_for(lambda: agreed() not in (False, self.instances[0].port) and agreed(), timeout,
+        port = wait_for(lambda: agreed() not in (False, self.instances[0].announced_port) and agreed(), timeout,
                         "all Sentinels to name another primary")
-        return next(instance for instance in self.instances if instance.port == port)
+        return next(instance for instance in self.instances if instance.announced_port == port)
 
     def settled(self, primary, timeout=30, replicas=None):
         """Every other instance follows `primary`, and its link is up."""
@@ -148,6 +136,26 @@ class Trio:
         return primary
 
 
+class Trio(Group):
+    """Three of them on loopback."""
+
+    def __init__(self, lab, per_instance=({}, {}, {}), node_options=None, asks=0, **config):
+        """`asks`: so many Sentinels are started first, and each instance asks them."""
+        super().__init__(lab, lab.servers(3, repl_ping_replica_period=1, repl_timeout=10, **(node_options or {})))
+        for index, node in enumerate(self.nodes):
+            upstream = self.instances[0] if index else None
+            instance = lab.instance([node], replicaof=upstream, start=False, **config, **per_instance[index])
+            self.instances.append(instance)
+            if asks and not self.sentinels:
+                self.sentinels = start_sentinels(lab, asks, (HOST, instance.port))
+            if asks:
+                instance.config["sentinel"] = {"master-name": NAME, "addresses": [s.address for s in self.sentinels]}
+            instance.start().wait_up().wait_online()
+        for instance in self.instances[1:]:
+            instance.wait_link()
+
+
 def follows(instance, primary):
     info = instance.info()
-    return (info["role"], info.get("master_port"), info.get("master_link_status")) == ("slave", str(primary.port), "up")
+    seen = info["role"], info.get("master_port"), info.get("master_link_status")
+    return seen == ("slave", str(primary.announced_port), "up")
