@@ -131,6 +131,7 @@ void Steering::feed_guard() {
     if (node->view().follows_us && !node->view().consented) keys = std::max(keys, node->view().keys);
   }
   guard.wait_for_nodes(std::move(unheard));
+  guard.wait_for_word(fenced_);
   guard.nodes_hold(relay_.has_history() ? 0 : keys);
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kTag = "relay";
 constexpr int64_t kTickMs = 1000;
+constexpr int64_t kLossReadMax = 256 << 20;
 constexpr int64_t kTicksPerReport = 10;  // of the progress of transfers that take long
 
 /// Of "quorum:N"; 0 for anything else.
@@ -191,10 +192,22 @@ void Relay::history_continues(const ReplId& replid, ReplOffset at) {
   for (const auto& [id, link] : links_) link->history_forked(at);
 }
 
+Task<void> Relay::read_loss(ReplOffset at) {
+  loss_read_.clear();
+  for (int64_t from = at.next_byte(); from < stream_.backlog().oldest() && std::ssize(loss_read_) < kLossReadMax;) {
+    if (!stream_.has(from)) co_return;
+    const auto most = static_cast<size_t>(stream_.backlog().oldest() - from);
+    auto slice = co_await stream_.read_old(from, most);
+    if (!slice.ok() || slice.value().bytes.empty()) co_return;
+    loss_read_.append(slice.value().bytes);
+    from += std::ssize(slice.value().bytes);
+  }
+}
+
 void Relay::tell_loss(ReplOffset fork) {
-  std::string bytes;
+  std::string bytes = std::exchange(loss_read_, {});
   const Backlog& backlog = stream_.backlog();
-  int64_t from = fork.next_byte();
+  int64_t from = fork.next_byte() + std::ssize(bytes);
   while (from >= backlog.oldest() && from < backlog.end()) {
     const Slice slice = backlog.slice(from, static_cast<size_t>(backlog.end() - from));
     bytes.append(slice.bytes);

@@ -136,6 +136,7 @@ class Relay : private UpstreamLink::Owner,
  private:
   // UpstreamLink::Owner
   void upstream_moved() override;
+  Task<void> read_loss(ReplOffset at) override;
   void history_continues(const ReplId& replid, ReplOffset at) override;
   Result<void> upstream_offers(const Dataset& offered, bool related) override;
   void history_begins(History history, ReplOffset offset, ReplOffset in_sync_from, bool full_resync) override;
@@ -192,6 +193,7 @@ class Relay : private UpstreamLink::Owner,
   RelayCounters counters_;
   Spool spool_;
   Stream stream_;
+  std::string loss_read_;               // from disk, by read_loss()
   std::shared_ptr<Snapshot> arriving_;  // complete ones are in the spool
   bool checking_ = false;
   WipeGuard guard_;

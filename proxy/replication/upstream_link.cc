@@ -125,7 +125,11 @@ Task<Result<void>> UpstreamLink::attach(NodeConnection& server) {
   const std::string replid = plan.kind == AttachPlan::Kind::full ? "?" : plan.replid.text();
   auto reply = co_await request_sync(server, replid, plan.next_byte);
   CO_RETURN_IF_ERROR(reply);
-  if (reply.value().kind == PsyncReply::Kind::partial_resync) co_return go_on(plan, reply.value(), facts.value());
+  if (reply.value().kind == PsyncReply::Kind::partial_resync) {
+    const ReplOffset at = ReplOffset::before(plan.next_byte);
+    if (plan.kind != AttachPlan::Kind::fresh_backlog) co_await owner_.read_loss(at);
+    co_return go_on(plan, reply.value(), facts.value());
+  }
   const std::optional<int64_t> keys = facts.value() ? facts.value()->keys : std::nullopt;
   co_return co_await full_resync(server, reply.value(), filtered.value(), keys);
 }

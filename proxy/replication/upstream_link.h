@@ -31,6 +31,8 @@ class UpstreamLink {
    public:
     virtual ~Owner() = default;
     virtual void upstream_moved() = 0;
+    /// What is behind `at` is about to be cut off: the time to read what only the disk has of it.
+    virtual Task<void> read_loss(ReplOffset at) = 0;
     /// The upstream goes on behind `at` (at or before our offset) under `replid`.
     virtual void history_continues(const ReplId& replid, ReplOffset at) = 0;
     /// What the upstream holds: asked before its history goes on or takes the place of ours, and again when a full

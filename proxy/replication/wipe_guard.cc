@@ -81,6 +81,9 @@ Result<void> WipeGuard::judge(const Dataset& offered, bool related) {
   if (!same && ours.replid.empty() && !unheard_.empty()) {
     return Error{Errc::refused, "not before it is known what " + unheard_ + " holds"};
   }
+  if (!same && !related && !ours.replid.empty() && !doubt_.empty()) {
+    return Error{Errc::refused, "not before it is known who is primary: " + doubt_};
+  }
   auto reason = objection(ours, offered, related, suspects() || rejected_);
   if (!reason && rejected_ && !same && !related) reason = "it comes with another history, which was rejected";
   if (!reason) return {};

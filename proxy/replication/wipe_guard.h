@@ -47,6 +47,9 @@ class WipeGuard {
   void hold(const ReplId& replid, ReplOffset offset);
   /// Nobody may replace anything yet: those behind us, who may hold data, have not been heard.
   void wait_for_nodes(std::string names) { unheard_ = std::move(names); }
+  /// Another server may be the primary by now; empty: it is known who is. Until then nobody else's history takes the
+  /// place of ours: what we wrote last could not even be counted as lost.
+  void wait_for_word(std::string doubt) { doubt_ = std::move(doubt); }
   /// What those behind us hold, as long as we hold no history ourselves.
   void nodes_hold(int64_t keys) { behind_us_ = keys; }
   /// The upstream said how much our history holds now.
@@ -80,6 +83,7 @@ class WipeGuard {
   Address upstream_;
   int64_t behind_us_ = 0;
   std::string unheard_;
+  std::string doubt_;
   std::optional<Quarantine> quarantine_;
   bool suspected_ = false;  // by an earlier run
   bool accepted_ = false;

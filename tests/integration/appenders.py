@@ -26,7 +26,8 @@ class Appender:
     def __init__(self, process, port, name, mortal=False, pause=0.002):
         self.process, self.port, self.name, self.mortal, self.pause = process, port, name, mortal, pause
         self.acknowledged, self.unknown, self.refused, self.fault = [], [], 0, None
-        self.stopped = threading.Event()
+        self.stopped, self.may_go = threading.Event(), threading.Event()
+        self.may_go.set()
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -37,6 +38,7 @@ class Appender:
                 client = RespClient(self.port, host=self.process.host, timeout=60)
             with client:
                 while not self.stopped.is_set():
+                    self.may_go.wait()
                     number += 1
                     self.append(client, number)
                     self.stopped.wait(self.pause)
@@ -57,8 +59,15 @@ class Appender:
             else:
                 self.refused += 1
 
+    def rest(self):
+        self.may_go.clear()
+
+    def go(self):
+        self.may_go.set()
+
     def stop(self):
         self.stopped.set()
+        self.may_go.set()
         self.thread.join(70)
         assert self.fault is None, f"{self.name}: {self.fault!r}"
 

@@ -34,7 +34,7 @@ def test_the_most_advanced_replica_takes_over(lab, binary):
         assert client("SET", "k", "v2") == "OK", "held, not refused"
     new = next(node for node in gateway.nodes[1:] if node.role() == "master")
     assert new("GET", "k") == b"v2"
-    assert gateway.front.counters()["failovers"] == 1
+    wait_for(lambda: gateway.front.counters()["failovers"] == 1, 10, "the promotion to be over")
     other = next(node for node in gateway.nodes[1:] if node is not new)
     wait_for(lambda: other("GET", "k") == b"v2", 20, "the survivor to go on")
     assert [node.stat("sync_full") for node in gateway.nodes[1:]] == full

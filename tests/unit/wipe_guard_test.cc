@@ -156,6 +156,19 @@ TEST_CASE("keys of all databases, out of INFO") {
   CHECK_FALSE(count_keys("role:master\r\n").has_value());
 }
 
+TEST_CASE("nobody takes the place of ours while another server may be the primary") {
+  const Config config;
+  WipeGuard guard(config);
+  guard.restore(ours(0), false, false);  // as far as it was counted
+  guard.wait_for_word("the Sentinels name 10.0.0.2:6379 as the primary");
+  CHECK_FALSE(guard.judge(other(0), false).ok());
+  CHECK_FALSE(guard.quarantine().has_value());
+  CHECK(guard.judge(ours(5), false).ok());
+  CHECK(guard.judge(other(5), true).ok());  // went on with it
+  guard.wait_for_word("");
+  CHECK(guard.judge(other(0), false).ok());
+}
+
 TEST_CASE("the line that outlives a restart") {
   using instance::KeptDataset;
   for (const KeptDataset& kept : {KeptDataset{ours(12), false, false}, KeptDataset{ours(std::nullopt), true, false},
