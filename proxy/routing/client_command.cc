@@ -59,6 +59,20 @@ bool has_type(const ClientSession& session, std::string_view type) {
   return iequals(type, "pubsub") && session.subscribed();
 }
 
+/// One server has done all that came before CLIENT PAUSE when it answers +OK, and who compares offsets then relies on
+/// it.
+Task<bool> writes_answered(Core& core, int64_t deadline_ms) {
+  constexpr int64_t kStepMs = 1;
+  auto quiet = std::make_shared<bool>();
+  for (;;) {
+    *quiet = true;
+    Visit visit = [quiet](Core& each) { *quiet = *quiet && each.quiet(); };
+    co_await core.everywhere(std::move(visit));
+    if (*quiet || core.world.clock.now_ms() >= deadline_ms) co_return *quiet;
+    co_await core.world.clock.sleep(kStepMs);
+  }
+}
+
 /// What CLIENT KILL selects by; what is empty selects everybody.
 struct KillFilter {
   std::optional<uint64_t> id;
@@ -212,6 +226,10 @@ Task<std::string> ClientSession::client_pause(std::vector<std::string> args) {
   }
   Visit visit = [until_ms, writes_only](Core& core) { core.pause_clients(until_ms, !writes_only); };
   co_await core_.everywhere(std::move(visit));
+  if (until_ms == 0) co_return ok();
+  const int64_t patience_ms = core_.world.clock.now_ms() + core_.config.hold.timeout_ms;
+  const bool answered = co_await writes_answered(core_, std::min(until_ms, patience_ms));
+  if (!answered) co_return error("ERR paused, but writes that were sent before are not answered yet; ask again");
   co_return ok();
 }
 

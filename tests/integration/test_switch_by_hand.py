@@ -47,3 +47,20 @@ def test_a_primary_that_was_demoted_by_mistake(lab, binary):
     assert wait_for(lambda: gateway.front("SET", "k2", "v2"), 10, "writes again") == "OK"
     stays(lambda: [node.role() for node in gateway.nodes].count("master") == 1, 1, "one primary")
     assert gateway.front("GET", "k") == b"v"
+
+
+def test_a_pause_is_answered_when_what_came_before_is_done(lab, binary):
+    """As on one server: who compares offsets behind the +OK relies on it."""
+    gateway = Gateway(lab, hold={"timeout": "30s"})
+    gateway.settled()
+    node = gateway.primary()
+    with gateway.front.client(timeout=60) as writer, gateway.front.client(timeout=60) as operator:
+        node.pause()
+        before = gateway.front.counters()["writes"]
+        writer.send("INCR", "n")
+        wait_for(lambda: gateway.front.counters()["writes"] > before, 10, "the write to be on its way")
+        operator.send("CLIENT", "PAUSE", 60000, "WRITE")
+        assert operator.silent_for(0.3)
+        node.resume()
+        assert operator.read() == "OK" and node("GET", "n") == b"1"
+        assert operator("CLIENT", "UNPAUSE") == "OK" and writer.read() == 1
