@@ -121,7 +121,7 @@ Result<void> Stream::received(size_t n) {
 void Stream::command(const StreamScanner::Command& command) {
   const auto args = command.args;
   listener_.stream_command(command);
-  if (args.size() == 3 && iequals(args[0], "REPLCONF") && iequals(args[1], "GETACK")) {
+  if (args.size() == 3 && args[0].size() == 8 && iequals(args[0], "REPLCONF") && iequals(args[1], "GETACK")) {
     listener_.stream_getack(command.before);
   }
 }

@@ -182,8 +182,8 @@ void StreamScanner::keep_borrowed() {
 
 void StreamScanner::complete(std::span<const std::string_view> args, Visitor& visitor) {
   const std::string_view name = args.empty() ? std::string_view{} : args[0];
-  if (iequals(name, "MULTI")) in_transaction_ = true;
-  if (iequals(name, "EXEC")) in_transaction_ = false;
+  if (name.size() == 5 && iequals(name, "MULTI")) in_transaction_ = true;
+  if (name.size() == 4 && iequals(name, "EXEC")) in_transaction_ = false;
   const ReplOffset before = command_boundary_;
   note_boundary();
   if (!args.empty() || truncated_) visitor.command(Command{args, truncated_, before, command_boundary_});
