@@ -193,9 +193,13 @@ Task<void> Instance::accept_loop(Listener& listener, routing::Face face) {
 
 void Instance::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
   ++stream_facts_.commands;
+  plane_->stream_command(args, truncated, end);
+}
+
+void Instance::stream_read(ReplOffset end) {
   if (stream_end_.value >= 0 && end > stream_end_) stream_facts_.bytes += static_cast<uint64_t>(end - stream_end_);
   stream_end_ = end;
-  plane_->stream_command(args, truncated, end);
+  plane_->relayed(end);
 }
 
 void Instance::upstream_changed() {

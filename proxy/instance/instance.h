@@ -62,7 +62,7 @@ class Instance final : private replication::RelayObserver,
  private:
   // RelayObserver
   void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) override;
-  void stream_read(ReplOffset end) override { plane_->relayed(end); }
+  void stream_read(ReplOffset end) override;
   void upstream_changed() override;
   void replica_changed(uint64_t link_id) override;
   void history_lost(const replication::ReplId& replid, ReplOffset fork, int64_t size, std::string_view bytes) override;
