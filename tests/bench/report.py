@@ -2,7 +2,7 @@
 
 import statistics
 
-from client_bench import LOADS
+from client_bench import LOADS, PEERS, RELAY
 
 
 def client_tables(result):
@@ -18,6 +18,8 @@ def client_tables(result):
                    f"{cell['p50_us']:9.0f}{cell['p99_us']:9.0f}")
         if cells.get("sidestream", {}).get("rps_of_eventual"):
             yield f"  reads: fresh against eventual: {cells['sidestream']['rps_of_eventual']:.2f} × the requests/s"
+        if {"sidestream", "floor", RELAY} <= set(cells):
+            yield less_the_relay(cells)
         yield ""
     if "idle" in result:
         idle = dict(result["idle"])
@@ -26,6 +28,14 @@ def client_tables(result):
             size = f"{cell['kb_per_client']:.2f} KB each, {cell['answered']:,} answered" if "answered" in cell else ""
             yield f"  {name:22}{size or cell['refused']}"
         yield ""
+
+
+def less_the_relay(cells):
+    """What the same service costs as the peers offer: they leave the replicas to the primary."""
+    own = cells["sidestream"]["proxy_us"] - cells[RELAY]["proxy_us"]
+    peers = [cells[name]["proxy_us"] for name in PEERS if name in cells]
+    of_peer = f", {own / min(peers):.2f} × best peer" if peers else ""
+    return f"  sidestream less the relay: {own:.2f} µs, {own / cells['floor']['proxy_us']:.2f} × floor{of_peer}"
 
 
 FLOOR, PEER = ("proxy CPU / floor", "cpu_of_floor"), ("proxy CPU / best peer", "cpu_of_best_peer")
