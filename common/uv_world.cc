@@ -127,6 +127,7 @@ struct SignalWatch {
 
 constexpr size_t kBusyNodes = 8;         // run in one turn: about so many sockets were ready
 constexpr uint64_t kGatherNs = 100'000;  // what is gathered waits no longer
+constexpr uint64_t kStallMs = 1000;
 
 }  // namespace
 
@@ -139,6 +140,7 @@ struct UvWorld::State {
         files(make_uv_files(*loop)),
         loops(make_uv_loops(*loop, tls)),
         world{clock, *network, *files, random, *loops, &tls} {
+    turned_ms = uv_now(loop.get());
     uv_prepare_init(loop.get(), &prepare);
     uv_check_init(loop.get(), &check);
     prepare.data = check.data = this;
@@ -159,6 +161,8 @@ struct UvWorld::State {
   /// A loop with little to do sends at once. A busy one looks again first: what came meanwhile goes into the same
   /// batch.
   void after_poll() {
+    const uint64_t now_ms = uv_now(loop.get());
+    if (now_ms - std::exchange(turned_ms, now_ms) > kStallMs && stalled) stalled();
     const bool busy = queue.drain_turn() >= kBusyNodes;
     if (!queue.has_gathered()) return;
     const uint64_t now_ns = uv_hrtime();
@@ -188,6 +192,8 @@ struct UvWorld::State {
   uv_idle_t keep_looking{};
   uint64_t gathering_since_ns = 0;  // 0: since the next poll
   std::list<SignalWatch> signals;
+  uint64_t turned_ms = 0;  // loop time of the last poll
+  std::function<void()> stalled;
 };
 
 UvWorld::UvWorld(TlsInForce& tls) {
@@ -223,5 +229,7 @@ void UvWorld::on_signal(int number, std::function<void()> handler) {
       [](uv_signal_t* handle, int) { ReadyQueue::current().post(static_cast<SignalWatch*>(handle->data)->node); },
       number);
 }
+
+void UvWorld::on_stall(std::function<void()> handler) { state_->stalled = std::move(handler); }
 
 }  // namespace sidestream

@@ -28,6 +28,9 @@ class UvWorld {
   void stop();
   /// `handler` runs in a turn of its own for each of these signals.
   void on_signal(int number, std::function<void()> handler);
+  /// `handler` is called when the loop has not turned for a second: the process was stopped, or its machine. Before
+  /// anything that came meanwhile is looked at.
+  void on_stall(std::function<void()> handler);
 
  private:
   struct State;

@@ -26,7 +26,7 @@ std::string fence_reason(const FenceFacts& facts) {
     return "the Sentinels name " + facts.named + " as the primary";
   }
   if (facts.asks_sentinels && !agreed && facts.began_as_primary) {
-    const bool waits = facts.fence_after_ms > 0 || facts.now_ms - facts.primary_since_ms <= kAskFirstMs;
+    const bool waits = facts.fence_after_ms > 0 || facts.now_ms - facts.unsure_since_ms <= kAskFirstMs;
     if (waits) return "the Sentinels have not said yet who is primary";
   }
   if (facts.fence_after_ms > 0 && is_cut_off(facts)) {

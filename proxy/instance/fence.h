@@ -14,6 +14,7 @@ struct FenceFacts {
   int64_t fence_after_ms = 0;     // 0: being cut off is no reason
   int64_t primary_since_ms = 0;   // our role, or the start of the process
   bool began_as_primary = false;  // nobody promoted us: what an earlier run knew may be history
+  int64_t unsure_since_ms = 0;    // since when that has to be asked
   std::string successor;          // an instance told us that it went on with our history; empty: none did
 
   bool asks_sentinels = false;

@@ -34,8 +34,18 @@ void Steering::update_fence() {
 void Steering::restart_fence(bool began_as_primary) {
   role_ = Role{};
   role_.began_as_primary = began_as_primary;
-  role_.since_ms = world_.clock.now_ms();
+  role_.since_ms = role_.unsure_since_ms = world_.clock.now_ms();
   if (!began_as_primary && sentinels_.named()) role_.epoch = sentinels_.named()->epoch;
+  update_fence();
+}
+
+/// What clients sent meanwhile is read next: it must find the fence up.
+void Steering::was_stopped() {
+  if (!is_primary()) return;
+  log_warning("instance", "nothing was done here for a second or more");
+  sentinels_.ask_anew();
+  role_.began_as_primary = true;
+  role_.unsure_since_ms = world_.clock.now_ms();
   update_fence();
 }
 
@@ -54,6 +64,7 @@ FenceFacts Steering::fence_facts() {
   facts.fence_after_ms = config_.fence_after_ms;
   facts.primary_since_ms = role_.since_ms;
   facts.began_as_primary = role_.began_as_primary;
+  facts.unsure_since_ms = role_.unsure_since_ms;
   facts.successor = role_.successor;
   facts.asks_sentinels = !config_.sentinel.addresses.empty();
   facts.agreed_ms = sentinels_.agreed_ms();

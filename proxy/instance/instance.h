@@ -52,6 +52,8 @@ class Instance final : private replication::RelayObserver,
   Result<void> may_take(const Option& option, const Config& fresh) override;
   /// A live option as `fresh` has it, from now on.
   void take_option(const Option& option, const Config& fresh);
+  /// For seconds nothing was done here: others may have acted.
+  void was_stopped() { steering_->was_stopped(); }
   /// Not ready from now on; the role of the primary is handed over, clients finish, then when_drained().
   void drain() override;
 

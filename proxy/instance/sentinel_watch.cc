@@ -140,7 +140,7 @@ void SentinelWatch::count_votes() {
     int64_t epoch = 0;
     std::string run_id;
     for (const auto& post : posts_) {
-      const bool votes = post->asked_ms >= 0 && now_ms - post->asked_ms <= kVoteMs;
+      const bool votes = post->asked_ms >= asked_from_ms_ && now_ms - post->asked_ms <= kVoteMs;
       if (!votes || !(post->vote.primary == candidate->vote.primary)) continue;
       asked.push_back(post->asked_ms);
       epoch = std::max(epoch, post->vote.epoch);
@@ -152,6 +152,12 @@ void SentinelWatch::count_votes() {
     agreed_ms_ = asked[votes_needed() - 1];
     return;
   }
+}
+
+void SentinelWatch::ask_anew() {
+  asked_from_ms_ = world_.clock.now_ms();
+  agreed_ms_ = -1;
+  for (const auto& post : posts_) post->ask_now.notify_all();
 }
 
 // --- listening -----------------------------------------------------------------------------------------------------

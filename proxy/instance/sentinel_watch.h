@@ -47,6 +47,8 @@ class SentinelWatch {
   bool agreed_within(int64_t ms) const;
   /// When the questions were sent; -1: they never agreed.
   int64_t agreed_ms() const { return agreed_ms_; }
+  /// Only what is asked from now on counts.
+  void ask_anew();
   /// The address by which Sentinels see us; empty before the first connection.
   const std::string& our_host() const { return our_host_; }
   size_t votes_needed() const;
@@ -79,6 +81,7 @@ class SentinelWatch {
   std::vector<std::unique_ptr<Post>> posts_;
   std::optional<Named> named_;
   int64_t agreed_ms_ = -1;
+  int64_t asked_from_ms_ = 0;
   std::string our_host_;
   TaskSet tasks_;
 };

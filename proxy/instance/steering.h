@@ -86,6 +86,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);
+  /// What we know of other primaries is old: no write before it is known anew.
+  void was_stopped();
   /// Why no writes are taken; empty: they are.
   const std::string& fenced() const { return fenced_; }
   /// See admin::Group::succeeded_by().
@@ -209,6 +211,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   struct Role {
     int64_t since_ms = 0;
     bool began_as_primary = false;            // the role at the start of the process
+    int64_t unsure_since_ms = 0;              // that start, or the process went on after it was stopped
     int64_t epoch = -1;                       // of Sentinel's configuration by then
     std::string successor;                    // who told us that it is
     std::map<std::string, int64_t> replicas;  // below us; when each was heard last

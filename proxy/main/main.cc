@@ -90,6 +90,7 @@ int run(CommandLine line) {
     auto reopened = reopen_log();
     if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);
   });
+  world.on_stall([&] { instance.was_stopped(); });
   TaskSet starting;
   starting.add(start(instance, notice, world, exit_code));
   starting.add(reloader.watch_files());

@@ -95,3 +95,30 @@ def test_a_copy_that_parts_fences_nobody_and_an_operator_may_insist(lab, binary)
     assert top.raw("SIDESTREAM", "SUCCEEDED", "0" * 40, HOST, below.port).startswith(b"-ERR this is another history")
     assert top("REPLICAOF", "NO", "ONE") == "OK"
     assert top("SET", "k", "2") == "OK"
+
+
+def test_a_primary_that_was_frozen_takes_no_write_before_it_has_asked(lab, binary):
+    """What its clients sent meanwhile lies in its sockets: it is read before anything else."""
+    trio = Trio(lab, asks=3, fence_after="2s").watch(3)
+    first = trio.instances[0]
+    first("SET", "before", "1")
+    clients = [lab.closing(first.client(timeout=30)) for _ in range(20)]
+    first.pause()
+    primary = trio.switched()
+    trio.settled(primary, replicas=trio.instances[1:])
+    for number, client in enumerate(clients):
+        client.send("RPUSH", "frozen", number)
+    first.resume()
+    taken = []
+    for number, client in enumerate(clients):
+        try:
+            client.read()
+            taken.append(b"%d" % number)
+        except ReplyError as error:
+            assert str(error).startswith("MASTERDOWN"), f"a retryable error, not {error}"
+        except ConnectionError:
+            pass  # Sentinel has made it a replica, and told its clients
+    wait_for(lambda: follows(first, primary), 60, "the old primary to follow")
+    node = trio.nodes[trio.instances.index(primary)]
+    assert set(taken) <= set(node("LRANGE", "frozen", 0, -1))
+    assert first.status()["counters"]["lost_writes"] == 0

@@ -47,11 +47,11 @@ TEST_CASE("after a start Sentinels are asked first") {
   FenceFacts facts = well();
   facts.agreed_ms = -1;
   facts.began_as_primary = true;
-  facts.primary_since_ms = 10'000;
+  facts.unsure_since_ms = 10'000;
   CHECK_NE(fence_reason(facts), "");
   facts.fence_after_ms = 0;
   CHECK_EQ(fence_reason(facts), "");  // they do not answer: long enough
-  facts.primary_since_ms = 98'000;
+  facts.unsure_since_ms = 98'000;
   CHECK_NE(fence_reason(facts), "");
   facts.began_as_primary = false;  // somebody promoted us
   CHECK_EQ(fence_reason(facts), "");
