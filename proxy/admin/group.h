@@ -122,11 +122,13 @@ class Group {
   virtual bool can_be_promoted() const = 0;
   virtual std::vector<SentinelFacts> sentinels() const = 0;
   virtual std::vector<PeerFacts> peers() const = 0;
-  /// Whether that replica is one of our configured nodes.
   virtual const Trend& trend() const = 0;
   virtual const StreamFacts& stream_facts() const = 0;
   virtual bool is_draining() const = 0;
+  /// Whether that replica is one of our configured nodes.
   virtual bool is_own_node(const replication::ReplicaStatus& replica) const = 0;
+  /// Whether it is the one that speaks for us: a primary that is handing over has made it a replica already.
+  virtual bool is_lead(const replication::ReplicaStatus& replica) const = 0;
   /// How old the data of a replica is that acknowledged `offset`.
   virtual int64_t lag_ms(ReplOffset offset) const = 0;
   /// What an operator should know now, in words; empty when all is well.

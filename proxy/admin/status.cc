@@ -198,6 +198,7 @@ ReplicationFacts replication_facts(Group& group, routing::Face face) {
   for (const auto& replica : relay.replicas()) {
     // On a replica our own nodes are what we are, not who follows us. In front of a primary they are its replicas.
     if (face == routing::Face::node && !group.is_primary() && group.is_own_node(replica)) continue;
+    if (group.is_primary() && group.is_lead(replica)) continue;  // Sentinel would never forget it
     ++facts.connected_replicas;
     // Without a port nobody can reach it (redis-cli --rdb): a line would become a phantom replica in Sentinel.
     if (!lines || replica.port == 0 || replica.rdb_only) continue;

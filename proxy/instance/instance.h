@@ -100,6 +100,10 @@ class Instance final : private replication::RelayObserver,
   bool is_own_node(const replication::ReplicaStatus& replica) const override {
     return steering_->node_of(replica) != nullptr;
   }
+  bool is_lead(const replication::ReplicaStatus& replica) const override {
+    const Node* node = steering_->node_of(replica);
+    return node != nullptr && node == steering_->lead();
+  }
   int64_t lag_ms(ReplOffset offset) const override { return steering_->lag_ms(offset); }
   std::string trouble() const override;
   admin::Readiness readiness() const override;

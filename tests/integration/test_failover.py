@@ -1,9 +1,11 @@
 """FAILOVER: its words, targets that do not get level, and clients that are in the middle of something. That writers
 notice nothing is in test_switches.py."""
 
+import threading
+
 import pytest
 
-from harness import HOST, stays, wait_converged, wait_for
+from harness import HOST, parse_info, stays, wait_converged, wait_for
 from layouts import LAYOUTS, Sidecars
 from resp_client import RespClient, same_reply
 from writers import Writers
@@ -185,3 +187,26 @@ def test_transactions_end_honestly(layout):
         assert queued.pipeline([("MULTI",), ("INCR", "n"), ("EXEC",)])[-1] == [1]
         assert [begun("INCR", "m"), begun("EXEC")] == ["QUEUED", [1]], "nothing was at the former primary yet"
         assert done("INCR", "n") == 2
+
+
+def test_the_node_of_a_primary_is_never_listed_as_its_replica(lab, binary):
+    """Not for the moment either in which it is demoted and its instance still leads: Sentinel would never forget it."""
+    layout = Sidecars(lab)
+    layout.settled()
+    nodes, stopped, seen = {str(node.port) for node in layout.nodes}, threading.Event(), []
+
+    def look(front):
+        with front.client(timeout=30) as client:
+            while not stopped.is_set():
+                info = parse_info(client("INFO", "replication"))
+                seen.extend(line for field, line in info.items() if field.startswith("slave") and "port=" in line)
+    watchers = [threading.Thread(target=look, args=(front,)) for front in layout.fronts]
+    for watcher in watchers:
+        watcher.start()
+    for number in range(6):
+        layout.switch(number)
+        layout.settled()
+    stopped.set()
+    for watcher in watchers:
+        watcher.join(30)
+    assert seen and not [line for line in seen if line.split("port=")[1].split(",")[0] in nodes]
