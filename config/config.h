@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/byte_stream.h"
+#include "config/acl.h"
 
 namespace sidestream {
 
@@ -44,12 +45,13 @@ struct Routing {
 struct UserConfig {
   std::string name;
   std::vector<std::string> password_sha256;  // lower-case hex; each one is valid
-  std::vector<std::string> password_files;   // load() has read them into password_sha256
-  bool no_password = false;                  // any password will do
+  std::vector<std::string> password_files;   // each line of each file is a valid password
   std::string access = "all";                // all, read, replication
-  std::vector<std::string> keys;             // globs; empty: every key
+  std::vector<std::string> keys;             // globs, possibly with %R~ or %W~ in front; empty: every key
+  std::vector<std::string> channels;         // globs; empty: every channel
   std::vector<std::string> commands;         // ACL rules in their order: +get, -@dangerous; empty: what `access` says
-  bool pass_through = false;                 // its own credentials open its server connections
+  std::string auth = "password";             // password, pass-through: its own password opens its server connections
+  std::string where;                         // FILE:LINE:COLUMN, for what turns out to be wrong later
   friend bool operator==(const UserConfig&, const UserConfig&) = default;
 };
 
@@ -147,7 +149,10 @@ struct Config {
   std::string requirepass;  // load() has read requirepass-file into it
   std::string requirepass_file;
   std::vector<UserConfig> users;
-  std::string aclfile;  // empty: none
+  std::string aclfile;            // empty: none
+  std::vector<AclUser> accounts;  // load() has made them of `users` and `aclfile`
+  std::string follow_user;        // how our nodes log in here; empty: as the default user with requirepass
+  std::string follow_password;    // both are the instance's own, made at its start
   bool protected_mode = true;
   std::string proxy_protocol = "no";             // no, accept, require
   std::vector<std::string> proxy_protocol_from;  // addresses and networks whose PROXY header is believed

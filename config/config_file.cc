@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "common/text.h"
+#include "config/users.h"
 
 namespace sidestream {
 namespace {
@@ -197,6 +198,8 @@ class FileReader {
       read_each(option, sequence, node_fields(), **nodes);
     } else if (const auto* rules = std::get_if<std::vector<Rule>*>(&slot)) {
       read_each(option, sequence, rule_fields(), **rules);
+    } else if (const auto* users = std::get_if<std::vector<UserConfig>*>(&slot)) {
+      read_each(option, sequence, user_fields(), **users);
     } else if (sequence.size() > 0) {
       into_.apply(option, "[...]", origin(sequence.Mark()));  // planned: refused in the table's words
     }
@@ -212,10 +215,21 @@ class FileReader {
               fmt::format("{}: wanted a mapping with {}, not {}", option.name, field_names(fields), kind_of(node)));
         continue;
       }
-      read_fields(option, node, fields, items.emplace_back());
+      const size_t before = into_.problems.size();
+      Item& item = items.emplace_back();
+      read_fields(option, node, fields, item);
+      if (into_.problems.size() == before) check_item(option, node, item);
     }
     into_.origins[&option] = origin(sequence.Mark());
   }
+
+  void check_item(const Option& option, const YAML::Node& node, UserConfig& user) {
+    user.where = origin(node.Mark()).where;
+    auto checked = check_user(user);
+    if (!checked.ok()) blame(node, fmt::format("{}: {}", option.name, checked.error().detail));
+  }
+  template <class Item>
+  void check_item(const Option&, const YAML::Node&, const Item&) {}
 
   template <class Item>
   void read_fields(const Option& option, const YAML::Node& mapping, std::span<const ItemField<Item>> fields,
@@ -233,7 +247,7 @@ class FileReader {
         read_field(option, *field, entry.second, entry.first, item);
       }
     }
-    if (const auto& first = fields[0]; first.type.kind == Kind::address && !seen.contains(std::string(first.name))) {
+    if (const auto& first = fields[0]; first.type.min > 0 && !seen.contains(std::string(first.name))) {
       blame(mapping, fmt::format("{}: {} is missing", option.name, first.name));
     }
   }
@@ -243,7 +257,7 @@ class FileReader {
                   Item& item) {
     const std::string path = fmt::format("{}.{}", option.name, field.name);
     std::vector<std::string> texts;
-    const bool list = value.IsSequence() && field.type.kind == Kind::list;
+    const bool list = value.IsSequence() && is_list(field.type.kind);
     if (!value.IsScalar() && !list) {
       return blame_at(place(value, key),
                       fmt::format("{}: wanted {}, not {}", path, wanted(field.type), kind_of(value)));

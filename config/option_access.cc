@@ -72,9 +72,23 @@ Result<void> set(Rule& rule, const ItemField<Rule>& field, std::string_view text
   return set_item(rule, field, text);
 }
 
+Result<void> set(UserConfig& user, const ItemField<UserConfig>& field, std::string_view text) {
+  return set_item(user, field, text);
+}
+
 // The slots of a row lead to mutable members, one lambda for reading and writing; get() only reads through them.
 std::string get(const Config& config, const Option& option) {
   return write_value(option.at(const_cast<Config&>(config)), option.type);
+}
+
+std::string get_masked(const Config& config, const Option& option) {
+  static constexpr const char* kHidden = "(hidden)";
+  if (option.secret) return get(config, option).empty() ? "" : kHidden;
+  Config masked = config;
+  for (UserConfig& user : masked.users) {
+    if (!user.password_sha256.empty()) user.password_sha256 = {kHidden};
+  }
+  return get(masked, option);
 }
 
 std::string get(const Config& config, std::string_view name) {
@@ -97,6 +111,10 @@ void copy(const Option& option, const Config& from, Config& to) {
     if constexpr (std::is_pointer_v<Place>) *place = *std::get<Place>(source);
   };
   std::visit(assign, option.at(to));
+}
+
+std::string get(const UserConfig& user, const ItemField<UserConfig>& field) {
+  return write_value(field.at(const_cast<UserConfig&>(user)), field.type);
 }
 
 std::string default_text(const Option& option) {

@@ -120,10 +120,17 @@ constexpr Option kOptions[] = {
      .help = "File that holds requirepass; one line break at its end is dropped.",
      .reload = Reload::live},
     {.name = "users",
-     .at = [](Config&) -> Slot { return std::monostate(); },
+     .at = AT(users),
      .type = {.kind = Kind::items},
-     .help = "Named users with a password and an access class.",
-     .planned = true},
+     .help = "Who may log in, beside the default user, who with this needs requirepass (or an entry named default). "
+             "Passwords and rules are read again on SIGHUP, ACL LOAD and when a password file changes.",
+     .reload = Reload::live},
+    {.name = "aclfile",
+     .at = AT(aclfile),
+     .type = kPath,
+     .help = "Further users from a file in Redis' own format (user NAME on >password ~keys +@read). As with Redis the "
+             "default user may do everything without a password unless the file, or requirepass, says otherwise.",
+     .reload = Reload::live},
     {.name = "tls.listen-cert",
      .at = AT(tls.listen_cert),
      .type = kPath,
@@ -508,6 +515,36 @@ constexpr ItemField<Rule> kRuleFields[] = {
     {"reads", ITEM_AT(Rule, reads), kReads, "As routing.reads."},
 };
 
+constexpr ItemField<UserConfig> kUserFields[] = {
+    {"name", ITEM_AT(UserConfig, name), {.kind = Kind::word, .min = 1}, "As in AUTH NAME PASSWORD."},
+    {"password-sha256",
+     ITEM_AT(UserConfig, password_sha256),
+     {.kind = Kind::sha256, .separator = ' '},
+     "Its password; of several each one is valid, so that one can be replaced by another without a gap."},
+    {"password-file",
+     ITEM_AT(UserConfig, password_files),
+     {.kind = Kind::words, .separator = ' '},
+     "Files with its password; each line of each file is valid."},
+    {"access", ITEM_AT(UserConfig, access), one_of("all|read|replication"),
+     "What it may do: everything; read; or attach as a replica."},
+    {"keys",
+     ITEM_AT(UserConfig, keys),
+     {.kind = Kind::acl_keys, .separator = ' '},
+     "Patterns of the keys it may use; %R~ in front: only read, %W~: only write. Empty: all."},
+    {"channels",
+     ITEM_AT(UserConfig, channels),
+     {.kind = Kind::acl_channels, .separator = ' '},
+     "Patterns of the Pub/Sub channels it may use. Empty: all."},
+    {"commands",
+     ITEM_AT(UserConfig, commands),
+     {.kind = Kind::acl_commands, .separator = ' '},
+     "ACL rules, in their order. If the first gives (+), it may do nothing else; if it takes (-), what `access` says "
+     "without that."},
+    {"auth", ITEM_AT(UserConfig, auth), one_of("password|pass-through"),
+     "pass-through: the name and password it logs in with also open its connections to the nodes, whose ACL then "
+     "decides; without a password here they decide about the password too."},
+};
+
 #undef AT
 #undef ITEM_AT
 
@@ -516,5 +553,6 @@ constexpr ItemField<Rule> kRuleFields[] = {
 std::span<const Option> options() { return kOptions; }
 std::span<const ItemField<NodeConfig>> node_fields() { return kNodeFields; }
 std::span<const ItemField<Rule>> rule_fields() { return kRuleFields; }
+std::span<const ItemField<UserConfig>> user_fields() { return kUserFields; }
 
 }  // namespace sidestream

@@ -8,6 +8,7 @@
 //   list  = item *("," item)     listen, sentinel.addresses, deny-commands
 //   nodes = node *("," node)     node = [ "address=" ] ADDRESS *(";" field "=" text)
 //   rules = rule *("," rule)     rule = field "=" text *(";" field "=" text), commands joined by "+"
+//   users = user *("," user)     user = [ "name=" ] NAME *(";" field "=" text), words joined by blanks
 // A key pattern with a comma or semicolon can only be written in the file.
 #pragma once
 
@@ -23,8 +24,9 @@
 namespace sidestream {
 
 /// Where the value of an option lives. monostate: the option holds nothing yet, only emptiness is accepted.
-using Slot = std::variant<std::monostate, bool*, int64_t*, std::string*, Address*, ReadPolicy*, std::vector<Address>*,
-                          std::vector<std::string>*, std::vector<NodeConfig>*, std::vector<Rule>*>;
+using Slot =
+    std::variant<std::monostate, bool*, int64_t*, std::string*, Address*, ReadPolicy*, std::vector<Address>*,
+                 std::vector<std::string>*, std::vector<NodeConfig>*, std::vector<Rule>*, std::vector<UserConfig>*>;
 
 enum class Kind {
   flag,          ///< yes | no
@@ -39,8 +41,16 @@ enum class Kind {
   address,       ///< HOST:PORT, [IPV6]:PORT, unix:/PATH
   peer,          ///< HOST:PORT or "HOST PORT", printed as redis.conf does; "no one" is empty
   list,          ///< addresses or names
+  words,         ///< texts without blanks, kept as they are
+  acl_keys,      ///< words that can stand behind '~', or begin with ~ or %
+  acl_channels,  ///< words that can stand behind '&', or begin with it
+  acl_commands,  ///< words that are ACL rules about commands
+  sha256,        ///< words of 64 hexadecimal digits
   items,         ///< mappings: nodes, rules, users
 };
+
+/// Its values are several texts.
+constexpr bool is_list(Kind kind) { return kind == Kind::list || (kind >= Kind::words && kind <= Kind::sha256); }
 
 /// What a value must look like.
 struct Type {
@@ -81,6 +91,7 @@ struct ItemField {
 std::span<const Option> options();
 std::span<const ItemField<NodeConfig>> node_fields();
 std::span<const ItemField<Rule>> rule_fields();
+std::span<const ItemField<UserConfig>> user_fields();
 
 /// By its name or any of its other names, exactly as written. nullptr: no such option.
 const Option* find_option(std::string_view name);
@@ -95,13 +106,17 @@ Result<void> set(Config& config, const Option& option, std::string_view text);
 Result<void> set(Config& config, std::string_view name, std::string_view text);
 Result<void> set(NodeConfig& node, const ItemField<NodeConfig>& field, std::string_view text);
 Result<void> set(Rule& rule, const ItemField<Rule>& field, std::string_view text);
+Result<void> set(UserConfig& user, const ItemField<UserConfig>& field, std::string_view text);
 
 /// As CONFIG GET prints it: bytes and seconds as plain numbers, yes or no, secrets in clear. set() reads it back.
 std::string get(const Config& config, const Option& option);
+/// The same for people: what is secret is masked.
+std::string get_masked(const Config& config, const Option& option);
 /// By name; it must exist.
 std::string get(const Config& config, std::string_view name);
 std::string get(const NodeConfig& node, const ItemField<NodeConfig>& field);
 std::string get(const Rule& rule, const ItemField<Rule>& field);
+std::string get(const UserConfig& user, const ItemField<UserConfig>& field);
 /// The value of an option nobody has set.
 std::string default_text(const Option& option);
 /// "yes | no", "1 to 64", "size, at least 16kb": for the documentation and for error texts.

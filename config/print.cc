@@ -35,7 +35,7 @@ std::string yaml_scalar(std::string_view text) {
 
 std::string scalar_of(const Type& type, const std::string& text) {
   if (type.kind == Kind::bytes) return size_text(parse_int(text).value_or(0));
-  return type.kind == Kind::list ? "" : yaml_scalar(text);
+  return yaml_scalar(text);
 }
 
 std::string list_of(const Type& type, const std::string& text) {
@@ -46,7 +46,7 @@ std::string list_of(const Type& type, const std::string& text) {
 }
 
 std::string one_line(const Type& type, const std::string& text) {
-  return type.kind == Kind::list ? list_of(type, text) : scalar_of(type, text);
+  return is_list(type.kind) ? list_of(type, text) : scalar_of(type, text);
 }
 
 template <class Item>
@@ -55,7 +55,10 @@ std::vector<std::string> item_lines(const std::vector<Item>& items, std::span<co
   for (const Item& item : items) {
     for (const auto& field : fields) {
       const std::string dash = &field == &fields[0] ? "- " : "  ";
-      lines.push_back(fmt::format("{}{}: {}", dash, field.name, one_line(field.type, get(item, field))));
+      const std::string text = get(item, field);
+      const bool masked = field.type.kind == Kind::sha256 && !text.empty();
+      lines.push_back(
+          fmt::format("{}{}: {}", dash, field.name, masked ? yaml_scalar(kMask) : one_line(field.type, text)));
     }
   }
   return lines;
@@ -68,6 +71,7 @@ std::vector<std::string> value_lines(const Config& config, const Option& option)
   std::vector<std::string> lines;
   if (option.name == "nodes") lines = item_lines(config.nodes, node_fields());
   if (option.name == "routing.rules") lines = item_lines(config.routing.rules, rule_fields());
+  if (option.name == "users") lines = item_lines(config.users, user_fields());
   if (lines.empty()) return {"[]"};
   lines.insert(lines.begin(), "");
   return lines;
@@ -139,6 +143,7 @@ std::string help_of(const Option& option) {
   std::string help(option.help);
   if (option.name == "nodes") help += " " + fields_text(node_fields());
   if (option.name == "routing.rules") help += " " + fields_text(rule_fields());
+  if (option.name == "users") help += " " + fields_text(user_fields());
   if (option.planned) help += " (planned)";
   return help;
 }

@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "config/config_file.h"
 #include "config/tls_config.h"
+#include "config/users.h"
 
 namespace sidestream {
 namespace {
@@ -117,6 +118,7 @@ Loaded load(const Inputs& inputs) {
   apply_state(inputs.state, loaded);
   read_secret("masterauth", loaded);
   read_secret("requirepass", loaded);
+  load_users(loaded);
   if (!loaded.problems.empty()) return loaded;  // of half a configuration they would be misleading
   for (const Conflict& conflict : conflicts(loaded.config)) {
     Origin origin = loaded.origin(*find_option(conflict.option));
@@ -128,8 +130,13 @@ Loaded load(const Inputs& inputs) {
 }
 
 std::vector<std::string> watched_files(const Config& config) {
-  return {config.masterauth_file, config.requirepass_file, config.tls.listen_cert, config.tls.listen_key,
-          config.tls.client_ca,   config.tls.node_ca,      config.tls.node_cert,   config.tls.node_key};
+  std::vector<std::string> files = {config.masterauth_file, config.requirepass_file, config.aclfile,
+                                    config.tls.listen_cert, config.tls.listen_key,   config.tls.client_ca,
+                                    config.tls.node_ca,     config.tls.node_cert,    config.tls.node_key};
+  for (const UserConfig& user : config.users) {
+    files.insert(files.end(), user.password_files.begin(), user.password_files.end());
+  }
+  return files;
 }
 
 std::string variable_of(const Option& option) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/text.h"
+#include "config/users.h"
 
 namespace sidestream {
 namespace {
@@ -74,6 +75,38 @@ std::string address_text(const Type& type, const Address& address) {
 
 std::span<const ItemField<NodeConfig>> fields_of(const NodeConfig&) { return node_fields(); }
 std::span<const ItemField<Rule>> fields_of(const Rule&) { return rule_fields(); }
+std::span<const ItemField<UserConfig>> fields_of(const UserConfig&) { return user_fields(); }
+Result<void> check(const NodeConfig&) { return {}; }
+Result<void> check(const Rule&) { return {}; }
+Result<void> check(const UserConfig& user) { return check_user(user); }
+
+/// The ACL rule that a word of such a list stands for.
+std::string acl_rule(Kind kind, std::string_view word) {
+  if (kind == Kind::sha256) return fmt::format("#{}", word);
+  const std::string_view begin = kind == Kind::acl_keys ? "~%" : kind == Kind::acl_channels ? "&" : "+-";
+  const bool complete = begin.find(word.front()) != std::string_view::npos;
+  if (complete) return std::string(word);
+  return kind == Kind::acl_commands ? std::string() : fmt::format("{}{}", begin.front(), word);
+}
+
+/// Texts without blanks. ACL words are tried on a user who is thrown away.
+Result<void> read_words(const Type& type, std::string_view text, std::vector<std::string>& into) {
+  std::vector<std::string> read;
+  for (const std::string& word : split(text, type.separator)) {
+    if (word.empty()) continue;
+    if (type.kind != Kind::words) {
+      AclUser scratch;
+      const std::string rule = acl_rule(type.kind, word);
+      if (rule.empty()) return refuse(type, word);
+      auto applied = apply_acl_rule(scratch, rule);
+      if (!applied.ok() && type.kind == Kind::sha256) return Error{Errc::config, applied.error().detail};
+      if (!applied.ok()) return Error{Errc::config, fmt::format("'{}': {}", printable(word), applied.error().detail)};
+    }
+    read.push_back(word);
+  }
+  into = std::move(read);
+  return {};
+}
 
 template <class Item>
 Result<void> read_field(Item& item, std::string_view text) {
@@ -107,6 +140,8 @@ Result<void> read_items(std::vector<Item>& items, std::string_view text) {
       auto done = read_field(item, trim(field));
       RETURN_IF_ERROR(done);
     }
+    auto checked = check(item);
+    RETURN_IF_ERROR(checked);
   }
   items = std::move(read);
   return {};
@@ -179,6 +214,7 @@ struct Reader {
     return {};
   }
   Result<void> operator()(std::vector<std::string>* value) const {
+    if (type.kind != Kind::list) return read_words(type, text, *value);
     std::vector<std::string> read;
     for (const std::string& part : parts(text, type.separator)) {
       if (part.empty() || !is_word(part)) return refuse(type, text);
@@ -261,6 +297,16 @@ std::string wanted(const Type& type) {
       return "HOST:PORT, 'HOST PORT' or tls://HOST:PORT";
     case Kind::list:
       return "one value or a list";
+    case Kind::words:
+      return "one value or a list";
+    case Kind::acl_keys:
+      return "key patterns such as app:* or %R~app:*";
+    case Kind::acl_channels:
+      return "channel patterns such as news.*";
+    case Kind::acl_commands:
+      return "ACL rules such as +get, +@read, -@dangerous or -config|set";
+    case Kind::sha256:
+      return "64 lower-case hexadecimal digits each, as `printf %s PASSWORD | sha256sum` prints";
     case Kind::items:
       return "a list of mappings";
   }

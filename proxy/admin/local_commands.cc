@@ -150,7 +150,8 @@ LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
   commands_ = {{"info", &LocalCommands::info},         {"wait", &LocalCommands::wait},
                {"role", &LocalCommands::role},         {"replicaof", &LocalCommands::replicaof},
                {"slaveof", &LocalCommands::replicaof}, {"failover", &LocalCommands::failover},
-               {"config", &LocalCommands::config},     {"sidestream", &LocalCommands::sidestream}};
+               {"config", &LocalCommands::config},     {"sidestream", &LocalCommands::sidestream},
+               {"acl", &LocalCommands::acl_load}};
 }
 
 std::optional<std::string> LocalCommands::at_once(const routing::Caller& caller,
@@ -385,6 +386,12 @@ std::optional<std::string> LocalCommands::decide(std::string_view word) {
   const bool done = word == "accept" ? guard.accept() : guard.reject();
   if (!done) return error("ERR no upstream is held: there is nothing to decide");
   return simple("OK");
+}
+
+/// Of ACL, the client plane leaves only LOAD to us.
+Task<routing::Answer> LocalCommands::acl_load(routing::Caller, std::vector<std::string>) {
+  auto loaded = group_.reload();
+  co_return loaded.ok() ? simple("OK") : error("ERR " + loaded.error().detail);
 }
 
 Task<routing::Answer> LocalCommands::revive() {

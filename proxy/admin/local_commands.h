@@ -37,6 +37,7 @@ class LocalCommands {
   Task<routing::Answer> read_after(std::vector<std::string> args);
   std::optional<std::string> decide(std::string_view word);
   Task<routing::Answer> revive();
+  Task<routing::Answer> acl_load(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> slow_log(std::vector<std::string> args);
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 

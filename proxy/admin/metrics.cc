@@ -146,6 +146,9 @@ void add_security(Scrape& scrape, Group& group) {
   const std::string help = "TLS handshakes, with clients and with servers.";
   scrape.counter("tls_handshakes_total", help, facts.tls_handshakes, {{"result", "ok"}});
   scrape.counter("tls_handshakes_total", help, facts.tls_handshakes_failed, {{"result", "failed"}});
+  scrape.counter("failed_logins_total", "Logins with a wrong name or password.", facts.failed_logins);
+  scrape.counter("refused_by_rules_total", "Commands that the rules of their user do not allow.",
+                 facts.refused_by_rules);
   const std::string ends = "When our certificate ends, in seconds since 1970.";
   if (facts.listen_cert_expires_s != 0) {
     scrape.gauge("tls_certificate_expiry_timestamp_seconds", ends, static_cast<double>(facts.listen_cert_expires_s),

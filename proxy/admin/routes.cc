@@ -85,8 +85,7 @@ HttpReply metrics(Group& group, const HttpRequest&) {
 HttpReply configuration(Group& group, const HttpRequest&) {
   nlohmann::json all = nlohmann::json::object();
   for (const Option& option : options()) {
-    const std::string value = get(group.config(), option);
-    all[std::string(option.name)] = option.secret && !value.empty() ? "(hidden)" : value;
+    all[std::string(option.name)] = get_masked(group.config(), option);
   }
   return json(all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }

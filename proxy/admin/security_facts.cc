@@ -5,6 +5,9 @@ namespace sidestream::admin {
 
 SecurityFacts security_facts(Group& group) {
   SecurityFacts facts;
+  const routing::ClientCounts clients = group.plane().clients();
+  facts.failed_logins = clients.failed_logins;
+  facts.refused_by_rules = clients.refused_by_rules;
   const TlsInForce* tls = group.world().tls;
   if (tls == nullptr) return facts;
   facts.tls_handshakes = tls->handshakes;

@@ -168,6 +168,8 @@ json security_json(Group& group) {
   const SecurityFacts facts = security_facts(group);
   return {{"tls_handshakes", facts.tls_handshakes},
           {"tls_handshakes_failed", facts.tls_handshakes_failed},
+          {"failed_logins", facts.failed_logins},
+          {"refused_by_rules", facts.refused_by_rules},
           {"listen_cert_expires", facts.listen_cert_expires_s},
           {"node_cert_expires", facts.node_cert_expires_s}};
 }
@@ -369,6 +371,7 @@ std::string sidestream_section(Group& group) {
   const SecurityFacts security = security_facts(group);
   fmt::format_to(to, "tls_handshakes:{}\r\ntls_handshakes_failed:{}\r\n", security.tls_handshakes,
                  security.tls_handshakes_failed);
+  fmt::format_to(to, "failed_logins:{}\r\nrefused_by_rules:{}\r\n", security.failed_logins, security.refused_by_rules);
   fmt::format_to(to, "tls_listen_cert_expires:{}\r\ntls_node_cert_expires:{}\r\n", security.listen_cert_expires_s,
                  security.node_cert_expires_s);
   size_t index = 0;

@@ -6,8 +6,10 @@
 #include <algorithm>
 
 #include "common/log.h"
+#include "common/secrets.h"
 #include "common/text.h"
 #include "config/options.h"
+#include "config/users.h"
 #include "proxy/admin/routes.h"
 #include "proxy/resp/writer.h"
 
@@ -22,6 +24,7 @@ constexpr std::string_view kMustNotServe =
 constexpr int64_t kDrainStepMs = 10;
 constexpr int64_t kLastRepliesMs = 1000;
 constexpr int64_t kKeepDatasetMs = 500;
+constexpr size_t kFollowPasswordDigits = 32;
 
 std::string error_reply(std::string_view text) {
   std::string out;
@@ -49,6 +52,7 @@ Instance::Instance(World& world, Config config, Texts state)
       started_ms_(world.clock.now_ms()),
       lost_(world_, config_) {
   reload_facts_.good_wall_ms = world.clock.wall_ms();
+  name_follow_user();
   replication::RelayObserver& observer = *this;
   routing::PlaneHost& host = *this;
   relay_ = std::make_unique<replication::Relay>(world_, config_, observer, run_id_);
@@ -455,10 +459,24 @@ Result<void> Instance::may_take(const Option& option, const Config& fresh) {
   return steering_->may_have(fresh.nodes);
 }
 
-void Instance::take_option(const Option& option, const Config& fresh) {
-  sidestream::copy(option, fresh, config_);
-  log_notice("config", "{} changed by a reload", option.name);
-  apply_option(option.name);
+void Instance::take(std::span<const Option* const> changed, const Config& fresh) {
+  const bool other_users = config_.accounts != fresh.accounts;
+  config_.accounts = fresh.accounts;
+  // All of them first: between an old password and new users nobody must find the door open.
+  for (const Option* option : changed) sidestream::copy(*option, fresh, config_);
+  for (const Option* option : changed) {
+    log_notice("config", "{} changed by a reload", option->name);
+    apply_option(option->name);
+  }
+  if (other_users) apply_option("users");  // those of files too
+}
+
+/// Our nodes attach as replicas. Where the default user must not, they log in as one whom only we and they know.
+void Instance::name_follow_user() {
+  config_.follow_user.clear();
+  if (config_.accounts.empty() || !config_.requirepass.empty()) return;
+  if (config_.follow_password.empty()) config_.follow_password = random_hex(kFollowPasswordDigits);
+  config_.follow_user = kFollowUser;
 }
 
 Result<admin::Reloaded> Instance::reload() {
@@ -471,11 +489,12 @@ Result<admin::Reloaded> Instance::reload() {
 }
 
 void Instance::apply_option(std::string_view name) {
+  name_follow_user();
   plane_->config_changed();
   if (name == "repl-backlog-size") relay_->resize_backlog();
   if (name.starts_with("min-replicas-")) steering_->count_good_replicas();
   if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});
-  if (name == "requirepass") steering_->introduce_anew();
+  if (name == "requirepass" || name == "users") steering_->introduce_anew();
   if (name.starts_with("announce-") || name == "tls.nodes") steering_->lead_nodes_to(follow_address());
   if (name == "nodes") steering_->take_nodes();
   if (name == "deny-commands") steering_->feed_commands_anew();

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,8 +51,8 @@ class Instance final : private replication::RelayObserver,
   void when_reload_wanted(std::function<Result<admin::Reloaded>()> reload) { reload_ = std::move(reload); }
   /// Whether it could, at this moment. Errc::refused.
   Result<void> may_take(const Option& option, const Config& fresh) override;
-  /// A live option as `fresh` has it, from now on.
-  void take_option(const Option& option, const Config& fresh);
+  /// These live options, and the users, are as `fresh` has them from now on.
+  void take(std::span<const Option* const> changed, const Config& fresh);
   /// For seconds nothing was done here: others may have acted.
   void was_stopped() { steering_->was_stopped(); }
   /// Not ready from now on; the role of the primary is handed over, clients finish, then when_drained().
@@ -139,6 +140,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> keep_role();
   Task<Result<void>> take_directory();
   void apply_option(std::string_view name);
+  void name_follow_user();
   const Address& follow_address() const;
   Result<void> listen_on(const Address& address, routing::Face face);
   Task<void> accept_loop(Listener& listener, routing::Face face);

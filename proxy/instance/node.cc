@@ -205,10 +205,16 @@ std::vector<std::string> Node::follow_words() const {
           std::to_string(owner_.follow_port())};
 }
 
+std::string Node::follow_password() const {
+  return config_.follow_user.empty() ? config_.requirepass : config_.follow_password;
+}
+
 /// It has to connect here as everybody else does: with our password, or without one where we want none (a stock server
 /// that sends one then gives up), and in the transport of that address.
 Task<Result<void>> Node::let_it_in(replication::NodeConnection& connection) {
-  auto login = co_await set_if_other(connection, "masterauth", config_.requirepass);
+  auto user = co_await set_if_other(connection, "masteruser", config_.follow_user);
+  CO_RETURN_IF_ERROR(user);
+  auto login = co_await set_if_other(connection, "masterauth", follow_password());
   CO_RETURN_IF_ERROR(login);
   auto transport = co_await set_if_other(connection, "tls-replication", owner_.follow_by_tls() ? "yes" : "no");
   CO_RETURN_IF_ERROR(transport);
@@ -270,11 +276,12 @@ Task<Result<void>> Node::demote(replication::NodeConnection& connection, bool fr
 }
 
 Task<Result<void>> Node::command_to_follow() {
-  if (!config_.requirepass.empty()) {
-    std::vector<std::string> login = split("CONFIG SET masterauth", ' ');
-    login.push_back(config_.requirepass);
-    auto password = co_await ask(std::move(login));
-    CO_RETURN_IF_ERROR(password);
+  const std::string password = follow_password();
+  for (const auto& [name, value] : {std::pair{"masteruser", &config_.follow_user}, {"masterauth", &password}}) {
+    if (value->empty()) continue;
+    std::vector<std::string> login = {"CONFIG", "SET", name, *value};
+    auto known = co_await ask(std::move(login));
+    CO_RETURN_IF_ERROR(known);
   }
   std::vector<std::string> follow = follow_words();
   auto reply = co_await ask(std::move(follow));

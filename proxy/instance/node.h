@@ -111,6 +111,7 @@ class Node {
   Task<Result<void>> let_it_in(replication::NodeConnection& connection);
   Task<Result<void>> set_if_other(replication::NodeConnection& connection, std::string name, std::string value);
   std::vector<std::string> follow_words() const;
+  std::string follow_password() const;
   Task<void> fetch_info(bool everything);
   Task<Result<void>> open_desk();
   void take_info(const std::string& info, const std::string& our_host);

@@ -38,11 +38,16 @@ Result<admin::Reloaded> Reloader::reload() {
     return good.error();
   }
   admin::Reloaded reloaded;
+  std::vector<const Option*> changed;
   for (const Option* option : differences(config_, loaded.config)) {
     if (option->reload != Reload::live) continue;
     reloaded.changed.emplace_back(option->name);
-    instance_.take_option(*option, loaded.config);
+    changed.push_back(option);
   }
+  if (config_.users == loaded.config.users && config_.accounts != loaded.config.accounts) {
+    reloaded.changed.emplace_back("users");  // by their files
+  }
+  instance_.take(changed, loaded.config);
   for (const Option* option : differences(started_, loaded.config)) {
     if (option->reload == Reload::live) continue;
     reloaded.needs_restart.emplace_back(option->name);

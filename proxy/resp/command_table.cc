@@ -18,6 +18,7 @@
 #include <set>
 
 #include "common/text.h"
+#include "proxy/resp/own_commands.h"
 
 namespace sidestream::resp {
 namespace {
@@ -34,7 +35,7 @@ constexpr ClassRule kClassRules[] = {
     {CommandClass::pin, "script|debug"},
     {CommandClass::local,
      "info role config replicaof slaveof failover wait waitaof replconf psync sync sidestream readonly readwrite "
-     "asking cluster sentinel shutdown module|load module|loadex module|unload"},
+     "asking cluster sentinel shutdown acl module|load module|loadex module|unload"},
     {CommandClass::transaction, "multi exec discard watch unwatch"},
     {CommandClass::subscribe, "subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe"},
     {CommandClass::monitor, "monitor"},
@@ -45,7 +46,7 @@ constexpr ClassRule kClassRules[] = {
     {CommandClass::read_primary,
      "pfcount touch dump object memory|usage keys randomkey dbsize command pubsub lastsave lolwut module"},
     {CommandClass::private_primary,
-     "script function acl slowlog latency memory commandlog hotkeys save bgsave bgrewriteaof debug migrate pfdebug "
+     "script function slowlog latency memory commandlog hotkeys save bgsave bgrewriteaof debug migrate pfdebug "
      "pfselftest"},
     // TIME: one clock, which does not go back. PUBLISH: the stream carries it to the replicas' subscribers.
     {CommandClass::write, "publish spublish time xreadgroup xgroup flushall flushdb swapdb"},
@@ -53,22 +54,6 @@ constexpr ClassRule kClassRules[] = {
     {CommandClass::read, "xread xinfo"},
     // Before 7.0 no flag says so.
     {CommandClass::blocking, "blpop brpop blmove brpoplpush blmpop bzpopmin bzpopmax bzmpop"},
-};
-
-struct OwnCommand {
-  std::string_view name;
-  int arity;
-};
-
-// Present even while no node answers: Sentinel and operators need them most then. Arities of 7.0.
-constexpr OwnCommand kOwnCommands[] = {
-    {"sidestream", -2},  {"info", -1},       {"role", 1},          {"config", -2},  {"replicaof", 3}, {"slaveof", 3},
-    {"failover", -1},    {"wait", 3},        {"replconf", -1},     {"psync", -3},   {"sync", 1},      {"shutdown", -1},
-    {"readonly", 1},     {"readwrite", 1},   {"asking", 1},        {"cluster", -2}, {"auth", -2},     {"hello", -1},
-    {"select", 2},       {"quit", -1},       {"reset", 1},         {"client", -2},  {"ping", -1},     {"echo", 2},
-    {"multi", 1},        {"exec", 1},        {"discard", 1},       {"watch", -2},   {"unwatch", 1},   {"subscribe", -2},
-    {"unsubscribe", -1}, {"psubscribe", -2}, {"punsubscribe", -1}, {"publish", 3},  {"monitor", 1},   {"command", -1},
-    {"script", -2},
 };
 
 KeyRange keys_at(int first, int last = 0, int step = 1) {
@@ -93,6 +78,16 @@ KeyRange behind(std::string_view keyword, int search_from, int last = 0, int lim
   return range;
 }
 
+/// Whose values are only told, or only changed.
+KeyRange read(KeyRange range) {
+  range.writes = false;
+  return range;
+}
+KeyRange written(KeyRange range) {
+  range.reads = false;
+  return range;
+}
+
 struct KeyRule {
   std::string_view names;
   std::vector<KeyRange> keys;
@@ -102,17 +97,19 @@ struct KeyRule {
 /// are marked incomplete (SORT, MIGRATE).
 const std::vector<KeyRule>& key_rules() {
   static const std::vector<KeyRule> kRules = {
-      {"eval evalsha eval_ro evalsha_ro fcall fcall_ro blmpop bzmpop", {counted_at(2)}},
-      {"zunionstore zinterstore zdiffstore", {keys_at(1), counted_at(2)}},
-      {"zunion zinter zdiff zintercard sintercard lmpop zmpop", {counted_at(1)}},
-      {"xread", {behind("streams", 1, -1, 2)}},
+      {"eval evalsha fcall blmpop bzmpop", {counted_at(2)}},
+      {"eval_ro evalsha_ro fcall_ro", {read(counted_at(2))}},
+      {"zunionstore zinterstore zdiffstore", {written(keys_at(1)), read(counted_at(2))}},
+      {"zunion zinter zdiff zintercard sintercard", {read(counted_at(1))}},
+      {"lmpop zmpop", {counted_at(1)}},
+      {"xread", {read(behind("streams", 1, -1, 2))}},
       {"xreadgroup", {behind("streams", 4, -1, 2)}},
-      {"sort", {keys_at(1), behind("store", 2)}},
-      {"sort_ro", {keys_at(1)}},
-      {"georadius", {keys_at(1), behind("store", 6), behind("storedist", 6)}},
-      {"georadiusbymember", {keys_at(1), behind("store", 5), behind("storedist", 5)}},
+      {"sort", {read(keys_at(1)), written(behind("store", 2))}},
+      {"sort_ro", {read(keys_at(1))}},
+      {"georadius", {read(keys_at(1)), written(behind("store", 6)), written(behind("storedist", 6))}},
+      {"georadiusbymember", {read(keys_at(1)), written(behind("store", 5)), written(behind("storedist", 5))}},
       {"migrate", {keys_at(3), behind("keys", 6, -1)}},
-      {"memory|usage", {keys_at(2)}},
+      {"memory|usage", {read(keys_at(2))}},
   };
   return kRules;
 }
@@ -177,6 +174,7 @@ void derive(CommandEntry& entry) {
   entry.while_subscribed = cls == CommandClass::subscribe || is_one_of({"ping", "quit", "reset"});
   entry.may_write =
       entry.writes || cls == CommandClass::write || cls == CommandClass::pin || is_one_of({"exec", "pfcount"});
+  entry.variable_use = is_one_of({"set", "bitfield"});
   const bool one_key = entry.keys.size() == 1 && !entry.incomplete_keys && !entry.pattern_keys;
   if (!one_key) return;
   const KeyRange& range = entry.keys[0];
@@ -192,6 +190,7 @@ void classify(CommandEntry& entry) {
     entry.keys = *keys;
     entry.incomplete_keys = false;
   }
+  entry.hidden_keys = entry.incomplete_keys;
   entry.cls = class_of(entry);
   entry.pattern_keys = entry.name == "sort_ro";
   entry.block_option = entry.name == "xread" || entry.name == "xreadgroup";
@@ -234,6 +233,8 @@ void add_key_spec(CommandEntry& entry, const Value& spec) {
   if (contains(flags, "not_key")) return;  // a shard channel
   if (contains(flags, "incomplete")) entry.incomplete_keys = true;
   KeyRange range;
+  range.reads = contains(flags, "access");
+  range.writes = contains(flags, "insert") || contains(flags, "delete") || contains(flags, "update");
   const Value* numbers = nullptr;
   const std::string_view begin = search_type(spec, "begin_search", numbers);
   if (begin == "index") {
@@ -266,7 +267,9 @@ void add_key_spec(CommandEntry& entry, const Value& spec) {
 /// Before 7.0 key positions are first/last/step, and a flag says when they are not the truth.
 void add_old_keys(CommandEntry& entry, int first, int last, int step) {
   entry.incomplete_keys = has_flag(entry, "movablekeys");
-  if (first > 0) entry.keys.push_back(keys_at(first, last < 0 ? last : last - first, step));
+  if (first == 0) return;
+  entry.keys.push_back(keys_at(first, last < 0 ? last : last - first, step));
+  entry.keys.back().writes = !has_flag(entry, "readonly");
 }
 
 /// Before 7.0 containers are one entry; where we treat subcommands apart they get entries of their own.
@@ -278,9 +281,27 @@ void add_old_subcommands(CommandEntry& container) {
     sub->name = name;
     sub->arity = -2;  // all we know; the node checks
     sub->flags = container.flags;
+    sub->categories = container.categories;
     classify(*sub);
     container.subcommands[name.substr(prefix.size())] = std::move(sub);
   });
+}
+
+/// Before 6.0 a node knows no ACLs: then what follows from the flags.
+void add_categories(CommandEntry& entry, const Value* told) {
+  if (told != nullptr) {
+    for (const Value& each : told->elements) entry.categories.push_back(each.text.substr(each.text.starts_with('@')));
+    return;
+  }
+  const auto add = [&](const char* name) { entry.categories.emplace_back(name); };
+  if (has_flag(entry, "readonly")) add("read");
+  if (has_flag(entry, "write")) add("write");
+  if (has_flag(entry, "pubsub")) add("pubsub");
+  add(has_flag(entry, "fast") ? "fast" : "slow");
+  if (has_flag(entry, "admin")) {
+    add("admin");
+    add("dangerous");
+  }
 }
 
 /// nullptr for what is no entry.
@@ -291,6 +312,7 @@ std::unique_ptr<CommandEntry> entry_from(const Value& value) {
   entry->name = to_lower(fields[0].text);
   entry->arity = static_cast<int>(fields[1].integer);
   for (const Value& flag : fields[2].elements) entry->flags.push_back(flag.text);
+  add_categories(*entry, fields.size() > 6 ? &fields[6] : nullptr);
   const bool has_specs = fields.size() >= 10;
   if (has_specs) {
     for (const Value& spec : fields[8].elements) add_key_spec(*entry, spec);
@@ -333,22 +355,6 @@ bool visit_keys_from(const KeyRange& range, Args args, int64_t begin, KeyVisitor
   return true;
 }
 
-/// False: the keys cannot be told. A keyword that is missing is an option that was not used.
-bool visit_range(const KeyRange& range, Args args, KeyVisitor visit) {
-  if (range.begin == KeyRange::Begin::index) return visit_keys_from(range, args, range.index, visit);
-  const auto count = static_cast<int64_t>(args.size());
-  const int64_t direction = range.index < 0 ? -1 : 1;
-  // Of an option that is given twice (STORE a STORE b) the servers take the last: both are visited.
-  const bool one_key_option = range.find == KeyRange::Find::range && range.last == 0;
-  bool told = true;
-  for (int64_t i = range.index < 0 ? count + range.index : range.index; i > 0 && i < count; i += direction) {
-    if (!iequals(args[static_cast<size_t>(i)], range.keyword)) continue;
-    told &= visit_keys_from(range, args, i + 1, visit);
-    if (!one_key_option) break;
-  }
-  return told;
-}
-
 /// SORT_RO with BY or GET and a '*' behind it reads keys that are made from the elements. No other argument has a '*'.
 bool uses_patterns(Args args) {
   for (size_t i = 2; i < args.size(); ++i) {
@@ -379,6 +385,39 @@ uint64_t load(const char* from) {
 }
 
 }  // namespace
+
+/// False: the keys cannot be told. A keyword that is missing is an option that was not used.
+bool CommandTable::visit_range(const KeyRange& range, Args args, KeyVisitor visit) {
+  if (range.begin == KeyRange::Begin::index) return visit_keys_from(range, args, range.index, visit);
+  const auto count = static_cast<int64_t>(args.size());
+  const int64_t direction = range.index < 0 ? -1 : 1;
+  // Of an option that is given twice (STORE a STORE b) the servers take the last: both are visited.
+  const bool one_key_option = range.find == KeyRange::Find::range && range.last == 0;
+  bool told = true;
+  for (int64_t i = range.index < 0 ? count + range.index : range.index; i > 0 && i < count; i += direction) {
+    if (!iequals(args[static_cast<size_t>(i)], range.keyword)) continue;
+    told &= visit_keys_from(range, args, i + 1, visit);
+    if (!one_key_option) break;
+  }
+  return told;
+}
+
+/// BITFIELD that only gets.
+bool CommandTable::told_to_read(const CommandEntry& entry, Args args) {
+  if (entry.name != "bitfield") return false;
+  for (size_t i = 2; i < args.size();) {
+    if (!iequals(args[i], "get")) return false;
+    i += 3;
+  }
+  return true;
+}
+
+/// SET without GET does not tell the former value.
+bool CommandTable::told_to_write(const CommandEntry& entry, Args args) {
+  if (entry.name != "set") return false;
+  return std::none_of(args.begin() + std::min<ptrdiff_t>(3, std::ssize(args)), args.end(),
+                      [](std::string_view arg) { return iequals(arg, "get"); });
+}
 
 size_t NameHash::operator()(std::string_view name) const {
   uint64_t hash = 14695981039346656037U;  // FNV-1a
@@ -421,7 +460,7 @@ CommandTable CommandTable::from_command_reply(const Value& reply) {
   CommandTable table;
   for (const Value& value : reply.elements) {
     auto entry = entry_from(value);
-    if (!entry) continue;
+    if (!entry || entry->name == "sidestream") continue;  // another instance's: ours are here already
     ++table.from_node_;
     std::string name = entry->name;
     table.commands_[std::move(name)] = std::move(entry);
@@ -450,7 +489,10 @@ void CommandTable::make_index() {
   size_t slots = 64;
   while (slots < commands_.size() * 4) slots *= 2;
   index_.assign(slots, {});
+  ids_ = 0;
   for (const auto& [name, entry] : commands_) {
+    entry->id = ids_++;
+    for (const auto& [word, sub] : entry->subcommands) sub->id = ids_++;
     if (name.size() > kPackedBytesMax) continue;
     const PackedName packed = PackedName::of(name);
     size_t at = packed.place(slots);
@@ -472,14 +514,20 @@ inline const CommandEntry* CommandTable::find_command(std::string_view name) con
 }
 
 void CommandTable::add_own() {
-  for (const OwnCommand& own : kOwnCommands) {
+  for_each_name(own_commands(), [&](const OwnCommand& own, const std::string& name) {
     auto entry = std::make_unique<CommandEntry>();
-    entry->name = own.name;
+    entry->name = name;
     entry->arity = own.arity;
+    entry->categories = split(own.categories, ' ');
     classify(*entry);
-    add_old_subcommands(*entry);
-    commands_[std::string(own.name)] = std::move(entry);
-  }
+    const size_t bar = name.find('|');
+    if (bar == std::string::npos) {
+      add_old_subcommands(*entry);
+      commands_[name] = std::move(entry);
+    } else {
+      commands_.find(name.substr(0, bar))->second->subcommands[name.substr(bar + 1)] = std::move(entry);
+    }
+  });
 }
 
 const CommandEntry* CommandTable::find(Args args) const {

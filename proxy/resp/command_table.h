@@ -55,6 +55,7 @@ struct KeyRange {  // old style: first/last/step, or one key spec
   int step = 1;                         // from key to key
   int limit = 0;                        // range with a negative last: 2 means the first half of the rest, ...
   int keynum_index = 0, first_key = 1;  // keynum: relative to begin
+  bool reads = true, writes = true;     // what is done with these keys: their values told, changed
 };
 
 /// Names of commands, found without case.
@@ -89,7 +90,12 @@ struct CommandEntry {
   size_t only_key = 0;            // where the key stands, if there is exactly one and at a fixed place
   std::vector<KeyRange> keys;
   std::vector<std::string> flags;  // as the node names them
-  CommandMap subcommands;          // by the part behind '|'
+  // For permissions.
+  std::vector<std::string> categories;  // of ACLs, without '@'
+  size_t id = 0;                        // dense, in this table
+  bool hidden_keys = false;             // some of its keys stand at places that nobody told us
+  bool variable_use = false;            // SET, BITFIELD: their last argument may turn writing into reading too
+  CommandMap subcommands;               // by the part behind '|'
 };
 
 /// The class of one request: that of its command, except that XREAD and XREADGROUP with BLOCK are blocking.
@@ -139,9 +145,23 @@ class CommandTable {
     visit(args[entry.only_key]);
     return Keys::known;
   }
+  /// The same keys with what the request does to them. `visit(key, reads, writes)`.
+  template <class Visit>
+  static void for_each_key_use(const CommandEntry& entry, std::span<const std::string_view> args, Visit visit) {
+    const bool only_reads = told_to_read(entry, args), only_writes = told_to_write(entry, args);
+    for (const KeyRange& range : entry.keys) {
+      visit_range(range, args,
+                  [&](std::string_view key) { visit(key, range.reads && !only_writes, range.writes && !only_reads); });
+    }
+  }
+  /// How many entries there are, subcommands included: their ids are below.
+  size_t ids() const { return ids_; }
 
  private:
   static Keys search_keys(const CommandEntry& entry, std::span<const std::string_view> args, KeyVisitor visit);
+  static bool visit_range(const KeyRange& range, std::span<const std::string_view> args, KeyVisitor visit);
+  static bool told_to_read(const CommandEntry& entry, std::span<const std::string_view> args);
+  static bool told_to_write(const CommandEntry& entry, std::span<const std::string_view> args);
   void add_own();
   void make_index();
   const CommandEntry* find_command(std::string_view name) const;
@@ -161,6 +181,7 @@ class CommandTable {
   CommandMap commands_;
   std::vector<IndexSlot> index_;  // of all names that can be packed; probed linearly, its size is a power of two
   size_t from_node_ = 0;
+  size_t ids_ = 0;
 };
 
 }  // namespace sidestream::resp

@@ -47,6 +47,10 @@ void append_map(std::string& out, int64_t pairs, int protocol) {
   append_head(out, '*', 2 * pairs);
 }
 
+void append_set(std::string& out, int64_t elements, int protocol) {
+  append_head(out, protocol >= 3 ? '~' : '*', elements);
+}
+
 void append_text(std::string& out, std::string_view text, int protocol) {
   if (protocol < 3) return append_bulk(out, text);
   append_head(out, '=', static_cast<int64_t>(text.size()) + 4);

@@ -19,6 +19,8 @@ void append_null(std::string& out, int protocol);
 void append_array(std::string& out, int64_t elements);
 /// RESP3 a map of `pairs`, RESP2 a flat array of twice as many.
 void append_map(std::string& out, int64_t pairs, int protocol);
+/// RESP3 a set, RESP2 an array.
+void append_set(std::string& out, int64_t elements, int protocol);
 /// RESP3 a verbatim text, RESP2 a bulk (INFO, CLIENT LIST).
 void append_text(std::string& out, std::string_view text, int protocol);
 

@@ -76,7 +76,7 @@ Task<bool> writes_answered(Core& core, int64_t deadline_ms) {
 /// What CLIENT KILL selects by; what is empty selects everybody.
 struct KillFilter {
   std::optional<uint64_t> id;
-  std::string address, local_address, type;
+  std::string address, local_address, type, user;
   bool skip_me = true;
 
   /// Empty, or the error.
@@ -97,7 +97,7 @@ struct KillFilter {
       } else if (iequals(option, "laddr")) {
         local_address = value;
       } else if (iequals(option, "user")) {
-        if (value != "default") return error("ERR No such user '" + std::string(value) + "'");
+        user = value;
       } else if (iequals(option, "skipme")) {
         if (!iequals(value, "yes") && !iequals(value, "no")) return error(kSyntax);
         skip_me = iequals(value, "yes");
@@ -111,7 +111,7 @@ struct KillFilter {
   /// CLIENT KILL TYPE of something that is not a client here.
   bool means_links() const {
     const bool links = type == "master" || type == "slave" || type == "replica";
-    return links && !id && address.empty() && local_address.empty();
+    return links && !id && address.empty() && local_address.empty() && user.empty();
   }
 
   bool fits(const ClientSession& session, uint64_t me) const {
@@ -119,6 +119,7 @@ struct KillFilter {
     if (!address.empty() && session.peer() != address) return false;
     if (!local_address.empty() && session.local() != local_address) return false;
     if (!type.empty() && !has_type(session, type)) return false;
+    if (!user.empty() && session.login().user->name() != user) return false;
     return !skip_me || session.id() != me;
   }
 };
@@ -350,13 +351,13 @@ std::string ClientSession::describe(int64_t now_ms) const {
   const size_t out_bytes = replies_.out().size() + (stream_ ? stream_->unsent() : 0);
   std::string line = fmt::format(
       "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} "
-      "qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user=default "
+      "qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user={} "
       "redir={} resp={}",
       id_, peer(), local(), name_, (now_ms - created_ms_) / 1000, (now_ms - active_ms_) / 1000, flags, db_,
       subscriptions_ ? subscriptions_->channels.size() : 0, subscriptions_ ? subscriptions_->patterns.size() : 0,
       subscriptions_ ? subscriptions_->shards.size() : 0, queued, input_.size(), input_.capacity() - input_.size(),
       replies_.out().size(), replies_.owed(), out_bytes, sizeof(ClientSession) + input_.capacity() + out_bytes,
-      last_command_, tracks() ? static_cast<int64_t>(tracking_->redirect) : -1, protocol_);
+      last_command_, login_.user->name(), tracks() ? static_cast<int64_t>(tracking_->redirect) : -1, protocol_);
   if (!library_name_.empty() || !library_version_.empty()) {
     line += fmt::format(" lib-name={} lib-ver={}", library_name_, library_version_);
   }

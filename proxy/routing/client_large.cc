@@ -58,8 +58,9 @@ bool ClientSession::recognize_large() {
   if (std::max(parser_.expected(), input_.size()) <= threshold) return false;
   const int64_t count = parser_.peek(input_.view(), request_, limits::kLargeArgumentsSeen);
   const Entry* entry = count > 0 ? core_.commands->find(request_.args) : nullptr;
-  return entry != nullptr && authenticated_ && !reserved_ && !subscribed() &&
-         core_.commands->arity_fits(*entry, static_cast<size_t>(count)) && streams(*entry, request_.args);
+  return entry != nullptr && login_.authenticated && !reserved_ && !subscribed() &&
+         core_.commands->arity_fits(*entry, static_cast<size_t>(count)) && streams(*entry, request_.args) &&
+         (login_.rules == nullptr || login_.rules->can_judge_from(*entry, request_.args.size()));
 }
 
 /// The request that is run goes to the private connection, whole or as far as it has come.
@@ -165,7 +166,7 @@ void ClientSession::continue_large_replies() {
 /// A read whose reply was large before, on a connection where nobody waits behind it.
 ClientSession::Taken ClientSession::read_alone(Target& target, Lane lane, const KeyFacts& keys,
                                                std::optional<ReplOffset> need) {
-  lease_ = target.pool().borrow(protocol_, db_, reply_to(0));
+  lease_ = target.pool(login_.guest).borrow(protocol_, db_, reply_to(0));
   if (lease_ == nullptr) {
     Target* primary = core_.servers.primary();
     const bool other = lane == Lane::replica && primary != nullptr;  // it may have one ready

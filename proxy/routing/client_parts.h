@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -11,6 +12,8 @@
 
 #include "proxy/resp/request_tail.h"
 #include "proxy/routing/freshness.h"
+#include "proxy/routing/guest.h"
+#include "proxy/routing/users.h"
 
 namespace sidestream::routing {
 
@@ -24,6 +27,16 @@ inline constexpr std::string_view kNoReplicas = "NOREPLICAS Not enough good repl
 bool valid_client_name(std::string_view name);
 /// CLIENT LIST, KILL and the like, well-formed: about the clients of every loop.
 bool concerns_all_clients(std::span<const std::string_view> args);
+
+/// As whom a client speaks.
+struct Login {
+  bool authenticated = false;
+  std::shared_ptr<const User> user;    // the default user until it logs in
+  const User* rules = nullptr;         // null: it may do everything, and need not log in first
+  std::shared_ptr<const Guest> guest;  // its server connections are its own; null: ours
+  bool vouched = false;                // the node has let it in already
+  int64_t refused_ms = 0;              // a login was just refused: how long it waits for the answer
+};
 
 /// What one client has in flight on one lane.
 struct LaneState {

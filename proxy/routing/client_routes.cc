@@ -76,7 +76,7 @@ ClientSession::Taken ClientSession::read(const Entry& entry, bool about_node) {
   if (at_replica.owed > 0 && decision.target != need.sticky) return pause(Pause::drained);
   Target& target = core_.servers.target(decision.target);
   if (alone) return read_alone(target, Lane::replica, keys, need.proof());
-  ServerConnection* connection = target.pool().shared(protocol_, db_);
+  ServerConnection* connection = target.pool(login_.guest).shared(protocol_, db_);
   if (connection == nullptr) return read_at_primary(keys, Reason::no_replica);  // it is being opened
   if (overtakes(Lane::replica, *connection)) return pause(Pause::drained);
   core_.count(decision.reason);
@@ -95,7 +95,7 @@ ClientSession::Taken ClientSession::read_at(Target& target, ServerConnection& co
 
 ClientSession::Taken ClientSession::read_at_primary(const KeyFacts& keys, Reason reason) {
   if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
-  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_, login_.guest);
   if (primary == nullptr) return hold(false);
   if (overtakes(Lane::primary, *primary)) return pause(Pause::drained);
   ++core_.servers.primary()->reads;
@@ -116,7 +116,7 @@ ClientSession::Taken ClientSession::write(const Entry& entry) {
   if (lease_ != nullptr) return forward_on_lease(entry);
   const KeyFacts keys = keys_of(entry, false);
   if ((lanes_[static_cast<size_t>(Lane::replica)].bits & keys.bits) != 0) return pause(Pause::drained);
-  ServerConnection* primary = core_.writes_held ? nullptr : core_.servers.primary_shared(protocol_, db_);
+  ServerConnection* primary = core_.writes_held ? nullptr : core_.servers.primary_shared(protocol_, db_, login_.guest);
   if (primary == nullptr) return hold(true);
   if (overtakes(Lane::primary, *primary)) return pause(Pause::drained);
   if (entry.writes) {
@@ -155,9 +155,10 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
   args[at] = own;
   std::string request;
   resp::append_command(request, args);
-  ServerConnection* connection = index >= 0 ? core_.servers.target(index).pool().shared(protocol_, db_) : nullptr;
+  ServerConnection* connection =
+      index >= 0 ? core_.servers.target(index).pool(login_.guest).shared(protocol_, db_) : nullptr;
   if (connection == nullptr) {  // gone: the primary's view is as good a place to go on as any
-    ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+    ServerConnection* primary = core_.servers.primary_shared(protocol_, db_, login_.guest);
     if (primary == nullptr) return hold(false);
     ++core_.counters.reads_primary;
     primary->send_read(request, reply_to(expect(Lane::primary, keys)), std::nullopt);
@@ -174,7 +175,7 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
 bool ClientSession::borrow_lease(LeaseUse use) {
   Target* primary = core_.servers.primary();
   if (primary == nullptr || core_.writes_held) return false;
-  lease_ = primary->pool().borrow(protocol_, db_, reply_to(0));
+  lease_ = primary->pool(login_.guest).borrow(protocol_, db_, reply_to(0));
   if (lease_ == nullptr) return false;
   lease_use_ = use;
   return true;
@@ -290,11 +291,14 @@ Caller ClientSession::caller() const {
   return {id_, face_, protocol_, db_, peer(), local(), has_written, written, policy_, read_after_};
 }
 
-ClientSession::Taken ClientSession::local() {
+ClientSession::Taken ClientSession::local(const Entry& entry) {
+  if (!is_ours(entry)) return private_command(entry, false);
   const Args args = request_.args;
-  if (auto frame = core_.host.answer_at_once(caller(), args)) return answer(*frame);
+  const bool is_acl = entry.name.starts_with("acl");
+  if (auto frame = is_acl ? acl(args) : core_.host.answer_at_once(caller(), args)) return answer(*frame);
   if (replies_.owed() > 0) return pause(Pause::drained);
   pause_ = Pause::step;
+  if (is_acl && iequals(args[1], "log")) return tasks_.add(run_acl_log({args.begin(), args.end()})), Taken::yes;
   tasks_.add(run_local({args.begin(), args.end()}));
   return Taken::yes;
 }

@@ -83,7 +83,7 @@ bool ClientSession::read_script(const ScriptCall& call) {
   const Decision decision = core_.servers.route(need);
   if (decision.target < 0) return false;
   Target& target = core_.servers.target(decision.target);
-  lease_ = target.pool().borrow(protocol_, db_, reply_to(0));
+  lease_ = target.pool(login_.guest).borrow(protocol_, db_, reply_to(0));
   if (lease_ == nullptr) return false;
   lease_use_ = LeaseUse::one_command;
   pause_ = Pause::reply;
@@ -122,7 +122,7 @@ void ClientSession::learn_script(const Entry& entry) {
   if (entry.name != "eval" && entry.name != "eval_ro") return;
   if (!core_.commons.scripts.add(args[1]) || effect_of_script(args[1]) == Effect::writes) return;
   // It may run at replicas only, and the primary is who answers SCRIPT EXISTS.
-  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_);
+  ServerConnection* primary = core_.servers.primary_shared(protocol_, db_, login_.guest);
   if (primary != nullptr) primary->send_silent(load_command(std::string(args[1])));
 }
 

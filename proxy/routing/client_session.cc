@@ -31,7 +31,6 @@ ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Fac
       place_(place),
       face_(face),
       reserved_(reserved),
-      authenticated_(core.config.requirepass.empty()),
       input_(kInputFirstBytes, kInputKeptBytes),
       request_(core.request),
       created_ms_(core.world.clock.now_ms()),
@@ -40,7 +39,7 @@ ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Fac
       flush_node_(*this),
       hold_node_(*this),
       hold_timer_(core.world.clock, hold_node_) {
-  parser_.limits.authenticated = authenticated_;
+  become(core.users->anybody(), core.users->open());
 }
 
 ClientSession::~ClientSession() {
@@ -340,7 +339,7 @@ ClientSession::Taken ClientSession::dispatch(const Entry& entry, CommandClass cl
     case CommandClass::session:
       return session_command(entry);
     case CommandClass::local:
-      return local();
+      return local(entry);
     case CommandClass::scan:
       return scan(entry);
     case CommandClass::pin:
@@ -375,7 +374,9 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
     if (in_transaction() && !core_.commands->empty()) return queue(nullptr);
     return answer_error("ERR wrong number of arguments for '" + entry->name + "' command");
   }
-  if (!authenticated_ && !entry->without_login) return answer_error("NOAUTH Authentication required.");
+  if (login_.rules != nullptr && !entry->without_login) {
+    if (auto refused = refuse_by_rules(*entry)) return refused;
+  }
   if (entry->denied) {
     const std::string refusal = "NOPERM '" + entry->name + "' is denied by the configuration (deny-commands)";
     return in_transaction() ? refuse_queued(refusal) : answer_error(refusal);

@@ -74,7 +74,8 @@ class ClientSession {
   void finish();
   void kill();
   /// A kill, shrinking, the idle timeout. Every second.
-  void tick(int64_t now_ms);
+  void tick(int64_t now_ms), users_changed();
+  const Login& login() const { return login_; }
   /// A message on the channel of Sentinels.
   void hear_hello(std::string_view payload);
   /// Its line of CLIENT LIST, without line end.
@@ -94,27 +95,22 @@ class ClientSession {
   Taken run();
   Taken dispatch(const Entry& entry, resp::CommandClass cls);
   std::optional<Taken> refuse_early(const Entry* entry);
-  bool allowed_to_reserved(const Entry& entry) const, may_not_write(const Entry& entry);
-  bool lacks_replicas(const Entry& entry) const;
+  bool allowed_to_reserved(const Entry& entry) const, lacks_replicas(const Entry& entry) const,
+      is_ours(const Entry& entry) const, may_not_write(const Entry& entry);
   void protocol_error(), sent_too_much();
   Taken unknown_command(const Entry* container), held_too_long(), refuse_write();
   Taken pause(Pause reason), hold(bool write);
   void end_hold(), resume(), on_end_of_input(), close_if_done();
-  void reply(std::string_view frame);
   Taken answer(std::string_view frame) { return reply(frame), Taken::yes; }
   Taken answer_error(std::string_view text);
-  void flush();
+  void flush(), reply(std::string_view frame);
   Task<void> wait_for_output();
   ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
 
   // client_large.cc
-  bool recognize_large();
-  void begin_passing();
-  bool pass_on();
-  void end_passing(resp::RequestTail::State state);
+  bool recognize_large(), pass_on(), too_far_ahead() const;
+  void begin_passing(), end_passing(resp::RequestTail::State state), continue_large_replies();
   void send_private(FreshnessMap::Batch noted);
-  bool too_far_ahead() const;
-  void continue_large_replies();
   Taken read_alone(Target& target, Lane lane, const KeyFacts& keys, std::optional<ReplOffset> need);
 
   // client_routes.cc
@@ -123,30 +119,27 @@ class ClientSession {
   Taken read_at(Target& target, ServerConnection& connection, const KeyFacts& keys, std::optional<ReplOffset> need,
                 std::string_view request, uint8_t cursor_number);
   Taken read_at_primary(const KeyFacts& keys, Reason reason);
-  Taken write(const Entry& entry), scan(const Entry& entry), pin(const Entry& entry), local();
-  Taken private_command(const Entry& entry, bool blocking), blocking_command(const Entry& entry);
-  Taken forward_on_lease(const Entry& entry);
+  Taken write(const Entry& entry), scan(const Entry& entry), pin(const Entry& entry), local(const Entry& entry);
+  Taken private_command(const Entry& entry, bool blocking), blocking_command(const Entry& entry),
+      forward_on_lease(const Entry& entry);
   Caller caller() const;
   Task<void> run_local(std::vector<std::string> args), hand_over(std::vector<std::string> args);
   std::string take_effect(Answer answer);
-  void finish_step(std::string_view frame);
+  void finish_step(std::string_view frame), finish_private_reply(std::string_view frame),
+      finish_tracking(std::string_view frame);
   bool overtakes(Lane lane, const ServerConnection& next), borrow_lease(LeaseUse use);
-  void return_lease(bool reusable);
-  void note_keys(FreshnessMap::Batch& batch, const Entry& entry);
+  void return_lease(bool reusable), note_keys(FreshnessMap::Batch& batch, const Entry& entry);
   uint64_t expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number = 0);
   std::string_view wire_request();
-  void finish_private_reply(std::string_view frame);
 
   // client_scripts.cc
   Taken script(const Entry& entry), run_script(const Entry& entry), script_everywhere(const Entry& entry);
   bool read_script(const ScriptCall& call);
-  Taken read_script_at_primary(const ScriptCall& call);
+  Taken read_script_at_primary(const ScriptCall& call), kill_scripts();
   bool refused_for_want_of_replicas(const Entry& entry, const ScriptCall& call) const;
-  std::string_view restrained_reply(std::string_view frame);
+  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame);
   std::string_view reading_form(const Entry& reader);
   void learn_script(const Entry& entry), tell_scripts(const Entry& entry), finish_script();
-  std::string_view script_reply(std::string_view frame);
-  Taken kill_scripts();
   Task<void> kill_scripts_at_servers(std::string request);
 
   // client_transactions.cc
@@ -165,17 +158,15 @@ class ClientSession {
   Taken tracking(const Entry& entry);
   std::optional<Taken> name_redirect(std::string& request);
   Task<void> find_redirect(uint64_t id);
-  bool receives_invalidations();
   std::string tracking_reply(std::string_view frame);
-  void finish_tracking(std::string_view frame);
+  bool receives_invalidations();
   bool tracks() const { return tracking_ && tracking_->on; }
 
   // client_feeds.cc
   Taken subscribe(const Entry& entry), monitor(), publish_hello();
-  bool subscribe_locally(std::string_view name, Args channels);
+  bool subscribe_locally(std::string_view name, Args channels), open_feed(), open_monitor();
   void confirm(std::string_view kind, std::optional<std::string_view> channel);
   bool has_feed() const { return feed_ != nullptr || monitor_ != nullptr || move_.feed || move_.monitor; }
-  bool open_feed(), open_monitor();
   void leave_feed(const ServerConnection& which), move_feeds(), end_feed(bool reusable);
   Task<void> tell_hello(std::string payload);
 
@@ -187,8 +178,17 @@ class ClientSession {
   Task<std::string> client_everywhere(Words args, bool reconfigures), client_kill(Words args, bool reconfigures);
   Task<std::string> client_list(Words args), client_pause(Words args);
   Task<void> unblock(uint64_t id, std::string reason);
-  bool password_fits(std::string_view user, std::string_view password) const;
-  std::string log_in(std::string_view user, std::string_view password);
+
+  // client_acl.cc
+  void become(std::shared_ptr<const User> user, bool authenticated), note_failed_login(std::string_view name),
+      log_refusal(std::string_view reason, std::string_view object, std::string_view user);
+  std::optional<Taken> refuse_by_rules(const Entry& entry);
+  std::string log_in(std::string_view name, std::string_view password);
+  Taken log_in_or_out(const Entry& entry), answer_login(std::string frame);
+  Task<void> log_in_at_node(Words args, std::string name, std::string password), run_acl_log(Words args),
+      answer_later(std::string frame, int64_t delay_ms);
+  Task<std::string> ask_node_for(std::shared_ptr<const Guest> guest), acl_log(Words args);
+  std::optional<std::string> acl(Args args) const;
 
   Core& core_;
   std::unique_ptr<ByteStream> stream_;
@@ -196,7 +196,7 @@ class ClientSession {
   const uint32_t place_;
   const Face face_;
   const bool reserved_;
-  bool authenticated_;
+  Login login_;
   int protocol_ = 2, db_ = 0;
   std::string name_, library_name_, library_version_;
   std::optional<ReadPolicy> policy_;

@@ -19,15 +19,6 @@ std::string error(std::string_view text) {
   return frame;
 }
 
-/// Takes as long for a wrong password as for the right one.
-bool equal_secrets(std::string_view a, std::string_view b) {
-  unsigned difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b.empty() ? 0 : b[i % b.size()]);
-  }
-  return difference == 0;
-}
-
 }  // namespace
 
 bool valid_client_name(std::string_view name) {
@@ -53,6 +44,7 @@ ClientSession::Taken ClientSession::session_command(const Entry& entry) {
     tasks_.add(run_client_everywhere({request_.args.begin(), request_.args.end()}));
     return Taken::yes;
   }
+  if (name == "auth" || name == "hello") return log_in_or_out(entry);
   return answer(answer_session(request_.args));
 }
 
@@ -89,21 +81,9 @@ std::string ClientSession::ping(Args args) {
 
 // --- who -----------------------------------------------------------------------------------------------------------
 
-bool ClientSession::password_fits(std::string_view user, std::string_view password) const {
-  const std::string& wanted = core_.config.requirepass;
-  return user == "default" && (wanted.empty() || equal_secrets(password, wanted));
-}
-
-/// Empty: it is in.
-std::string ClientSession::log_in(std::string_view user, std::string_view password) {
-  if (!password_fits(user, password)) return error("WRONGPASS invalid username-password pair or user is disabled.");
-  authenticated_ = parser_.limits.authenticated = true;
-  return {};
-}
-
 std::string ClientSession::auth(Args args) {
   if (args.size() > 3) return error("ERR syntax error");
-  if (args.size() == 2 && core_.config.requirepass.empty()) {
+  if (args.size() == 2 && core_.users->anybody()->account().no_password) {
     return error(
         "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
         "configuration is correct?");
@@ -136,7 +116,7 @@ std::string ClientSession::hello(Args args) {
       return error("ERR Syntax error in HELLO option '" + std::string(args[i]) + "'");
     }
   }
-  if (!authenticated_) {
+  if (!login_.authenticated) {
     return error(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
         "option can be used to authenticate the client and select the RESP protocol version at the same time");
@@ -147,7 +127,7 @@ std::string ClientSession::hello(Args args) {
   }
   if (name) name_ = *name;
   protocol_ = protocol;
-  if (Target* primary = core_.servers.primary()) primary->pool().warm(protocol);
+  if (Target* primary = core_.servers.primary()) primary->pool(login_.guest).warm(protocol);
   std::string frame;
   resp::append_map(frame, kServerFields, protocol_);
   resp::append_bulk(frame, "server");
@@ -191,7 +171,8 @@ std::string ClientSession::reset() {
   if (ServerConnection* monitor = std::exchange(monitor_, nullptr); monitor != nullptr) Servers::drop(*monitor);
   subscriptions_.reset();
   std::erase_if(core_.hello_subscribers, [&](const ReplyTo& each) { return each.session_id == id_; });
-  authenticated_ = parser_.limits.authenticated = core_.config.requirepass.empty();
+  become(core_.users->anybody(), core_.users->open());
+  login_.guest.reset();
   protocol_ = 2;
   db_ = 0;
   name_.clear();

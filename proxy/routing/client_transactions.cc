@@ -24,11 +24,6 @@ constexpr std::string_view kDiscard = "*1\r\n$7\r\nDISCARD\r\n";
 constexpr std::string_view kNotInside = "ERR Command not allowed inside a transaction";
 constexpr std::string_view kAborted = "EXECABORT Transaction discarded because of previous errors.";
 
-bool is_ours(const resp::CommandEntry& entry) {
-  if (entry.cls == CommandClass::local) return true;
-  return entry.cls == CommandClass::session && entry.name != "ping" && entry.name != "echo" && entry.name != "select";
-}
-
 bool never_inside(const resp::CommandEntry& entry) {
   if (entry.name == "psync" || entry.name == "sync" || entry.name == "shutdown") return true;
   return std::find(entry.flags.begin(), entry.flags.end(), "no_multi") != entry.flags.end();
@@ -231,9 +226,16 @@ Task<std::vector<std::string>> ClientSession::answer_own(const std::vector<Trans
     }
     if (entry != nullptr && entry->cls == CommandClass::session) {
       frames.push_back(answer_session(args));
+      if (login_.refused_ms > 0) co_await core_.world.clock.sleep(std::exchange(login_.refused_ms, 0));
       continue;
     }
-    auto frame = core_.host.answer_at_once(caller(), args);
+    const bool is_acl = iequals(command[0], "acl");
+    if (is_acl && iequals(command[1], "log")) {
+      auto frame = co_await acl_log(std::move(command));
+      frames.push_back(std::move(frame));
+      continue;
+    }
+    auto frame = is_acl ? acl(args) : core_.host.answer_at_once(caller(), args);
     if (!frame) {
       Caller asking = caller();
       auto later = co_await core_.host.answer_local(std::move(asking), std::move(command));

@@ -45,6 +45,7 @@ Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, Commons
   resp::CommandTable own;
   own.deny(config.deny_commands);
   commands = std::make_shared<const resp::CommandTable>(std::move(own));
+  users = std::make_shared<const Users>(config, *commands);
   tasks_.add(tick_forever());
 }
 
@@ -107,6 +108,11 @@ void Core::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, u
   sessions.add(*this, std::move(stream), face, reserved, id).start();
 }
 
+void Core::set_users(std::shared_ptr<const Users> now) {
+  users = std::move(now);
+  for (ClientSession* session : sessions.all()) session->users_changed();
+}
+
 void Core::remove(ClientSession& session) {
   if (sessions.find(session.place(), session.id()) == nullptr) return;
   std::erase_if(hello_subscribers, [&](const ReplyTo& each) { return each.session_id == session.id(); });
@@ -163,6 +169,8 @@ CoreReport Core::report() const {
   report.clients.over_query_buffer = query_buffer_disconnections;
   report.clients.over_output_buffer = output_buffer_disconnections;
   report.clients.slow_readers = slow_readers;
+  report.clients.failed_logins = failed_logins;
+  report.clients.refused_by_rules = refused_by_rules;
   for (const ClientSession* session : sessions.all()) {
     report.clients.held += session->held() ? 1 : 0;
     report.clients.blocked += session->blocked() ? 1 : 0;
@@ -253,7 +261,9 @@ void Core::move(const Moved& moved) {
 }
 
 bool Core::ask_again(const Moved& moved, std::string_view request) {
-  ServerConnection* primary = servers.primary_shared(moved.protocol, moved.db);
+  const ClientSession* session = sessions.find(moved.to.place, moved.to.session_id);
+  if (session == nullptr) return false;
+  ServerConnection* primary = servers.primary_shared(moved.protocol, moved.db, session->login().guest);
   if (primary == nullptr || (moved.write && (writes_held || !fence_reason.empty()))) return false;
   if (moved.write) {
     freshness.mark_floor(primary->marks());  // its keys are no longer at hand

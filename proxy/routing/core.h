@@ -9,13 +9,16 @@
 #include <string>
 #include <vector>
 
+#include "proxy/routing/acl_log.h"
 #include "proxy/routing/commons.h"
 #include "proxy/routing/core_ring.h"
+#include "proxy/routing/guest.h"
 #include "proxy/routing/large_keys.h"
 #include "proxy/routing/plane.h"
 #include "proxy/routing/servers.h"
 #include "proxy/routing/session_table.h"
 #include "proxy/routing/slow_log.h"
+#include "proxy/routing/users.h"
 
 namespace sidestream::routing {
 
@@ -39,6 +42,9 @@ struct Core final : ReplySink, PoolOwner {
   Timings times;
   SlowLog slow_log;
   std::shared_ptr<const resp::CommandTable> commands = std::make_shared<resp::CommandTable>();  // never null
+  std::shared_ptr<const Users> users;  // never null; of these commands
+  AclLog acl_log;
+  Guests guests;
   std::string server_version = "7.0.15";
   int databases = 16;
   resp::Request request;         // being run
@@ -52,10 +58,12 @@ struct Core final : ReplySink, PoolOwner {
   bool refuses_writes = false;               // one of the two
   uint64_t accepted = 0, rejected = 0;
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
+  uint64_t failed_logins = 0, refused_by_rules = 0;
   std::vector<ReplyTo> hello_subscribers;
 
   /// A client that the plane has let in. `reserved`: see ClientSession.
   void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id);
+  void set_users(std::shared_ptr<const Users> now);
   /// Another history has begun.
   void hear_of_history(uint64_t epoch);
   /// `visit` has seen every core when this returns.

@@ -47,6 +47,8 @@ ClientCounts& ClientCounts::operator+=(const ClientCounts& other) {
   accepted += other.accepted;
   rejected += other.rejected;
   over_query_buffer += other.over_query_buffer;
+  failed_logins += other.failed_logins;
+  refused_by_rules += other.refused_by_rules;
   over_output_buffer += other.over_output_buffer;
   slow_readers += other.slow_readers;
   return *this;

@@ -52,6 +52,7 @@ struct ClientCounts {
   uint64_t accepted = 0, rejected = 0;
   uint64_t over_query_buffer = 0, over_output_buffer = 0;  // closed for it
   uint64_t slow_readers = 0;                               // closed, since others waited behind their reply
+  uint64_t failed_logins = 0, refused_by_rules = 0;
   ClientCounts& operator+=(const ClientCounts& other);
 };
 

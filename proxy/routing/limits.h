@@ -43,6 +43,7 @@ inline constexpr int64_t kAskOffsetsMs = 5;        // between questions how far 
 // What is remembered for people.
 inline constexpr size_t kSlowRequestsMax = 128;    // by each loop
 inline constexpr size_t kSlowRequestsPerTick = 8;  // when everything is slow, the log must not make it slower
+inline constexpr size_t kAclLogMax = 128;          // refusals, by each loop
 
 // Commands between servers.
 inline constexpr int kCursorServersMax = 127;  // servers that a SCAN cursor can name

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/log.h"
 #include "common/text.h"
 #include "config/options.h"
 #include "proxy/routing/cores.h"
@@ -28,7 +29,20 @@ Plane::~Plane() = default;
 
 // --- facts ---------------------------------------------------------------------------------------------------------
 
-void Plane::config_changed() { cores_->config_changed(); }
+void Plane::config_changed() {
+  cores_->config_changed();
+  cores_->tell([users = users_for(*core_.commands)](Core& core) { core.set_users(users); });
+}
+
+std::shared_ptr<const Users> Plane::users_for(const resp::CommandTable& commands) {
+  auto users = std::make_shared<const Users>(core_.config, commands);
+  if (commands.empty() || users->unknown_rules() == unknown_rules_) return users;
+  unknown_rules_ = users->unknown_rules();
+  for (const std::string& rule : unknown_rules_) {
+    log_warning("users", "{} is about no command that the nodes know: it has no effect", rule);
+  }
+  return users;
+}
 
 void Plane::set_primary(std::optional<PrimaryFacts> primary) {
   if (primary == primary_) return;
@@ -51,8 +65,11 @@ void Plane::set_targets(std::vector<TargetFacts> targets) {
 void Plane::set_commands(resp::CommandTable table, std::string server_version, int databases) {
   table.deny(core_.config.deny_commands);
   auto shared = std::make_shared<const resp::CommandTable>(std::move(table));
-  cores_->tell([shared = std::move(shared), server_version = std::move(server_version), databases](Core& core) {
+  auto users = users_for(*shared);
+  cores_->tell([shared = std::move(shared), users = std::move(users), server_version = std::move(server_version),
+                databases](Core& core) {  // both at once: users are of these commands
     core.commands = shared;
+    core.set_users(users);
     core.server_version = server_version;
     core.databases = databases;
     core.servers_changed();
@@ -196,7 +213,8 @@ std::string Plane::explain(std::span<const std::string_view> args, const Caller&
   if (entry->denied) return entry->name + ": refused, deny-commands";
   CommandClass cls = resp::effective_class(*entry, args);
   const std::string what = fmt::format("{} ({})", entry->name, resp::class_name(cls));
-  if (cls == CommandClass::session || cls == CommandClass::local) return what + ": answered here";
+  const bool of_nodes = entry->name.starts_with("acl") && !core_.users->configured();
+  if (cls == CommandClass::session || (cls == CommandClass::local && !of_nodes)) return what + ": answered here";
   const Target* primary = core_.servers.primary();
   const std::string primary_text = primary != nullptr ? "the primary " + primary->name() : "held: no primary is known";
   if (cls == CommandClass::script) {

@@ -29,6 +29,7 @@ namespace sidestream::routing {
 
 struct Core;
 class Cores;
+class Users;
 
 /// What the instance does for the plane.
 class PlaneHost {
@@ -132,6 +133,7 @@ class Plane {
     ReplOffset end;
   };
   void apply_heard();
+  std::shared_ptr<const Users> users_for(const resp::CommandTable& commands);
 
   std::unique_ptr<Cores> cores_;
   Core& core_;  // the first: that of this loop
@@ -139,6 +141,7 @@ class Plane {
   std::optional<PrimaryFacts> primary_;
   bool primary_lost_ = false;
   bool lacks_replicas_ = false;
+  std::vector<std::string> unknown_rules_;  // that were complained about
 };
 
 /// Held writes go on when it ends, whichever way.

@@ -111,7 +111,9 @@ Task<Result<void>> ServerConnection::set_up() {
   auto reply = co_await ask(std::move(role));
   CO_RETURN_IF_ERROR(reply);
   const auto offset = owner_.role_offset(reply.value());
+  if (!plan_.is_primary && plan_.is_guest && !offset) co_return refused("ROLE", reply.value());  // it proves nothing
   if (!plan_.is_primary) co_return Result<void>();
+  if (plan_.is_guest && reply.value().starts_with("-NOPERM")) co_return Result<void>();  // our own connections ask
   if (reply.value().starts_with("-BUSY")) co_return Result<void>();  // SCRIPT KILL has to get through
   if (!offset && reply.value().starts_with('-')) co_return refused("ROLE", reply.value());
   if (!offset) co_return Error{Errc::refused, "it is not a primary"};

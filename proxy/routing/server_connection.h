@@ -36,6 +36,7 @@ struct ConnectionPlan {
   bool is_primary = false;   // must say `master` (an instance may say what it is)
   bool is_instance = false;  // is told our read policy, since it would choose itself
   bool is_private = false;   // one client at a time
+  bool is_guest = false;     // with a client's credentials: it may not be allowed to ask ROLE
 };
 
 class ServerConnection {

@@ -70,7 +70,7 @@ int Servers::index_of(int number) const {
 }
 
 void Servers::leave(std::unique_ptr<Target> target) {
-  target->pool().retire();
+  target->retire();
   leaving_.push_back({std::move(target), world_.clock.now_ms() + limits::kRetireMs});
 }
 
@@ -86,8 +86,8 @@ void Servers::new_history() {
 }
 
 bool Servers::quiet() const {
-  const auto answered = [](const Leaving& each) { return each.target->pool().quiet(); };
-  return (primary_ == nullptr || primary_->pool().quiet()) && std::all_of(leaving_.begin(), leaving_.end(), answered);
+  const auto answered = [](const Leaving& each) { return each.target->quiet(); };
+  return (primary_ == nullptr || primary_->quiet()) && std::all_of(leaving_.begin(), leaving_.end(), answered);
 }
 
 void Servers::tick() {
@@ -96,9 +96,9 @@ void Servers::tick() {
   flush_scripts();
   const int64_t now_ms = world_.clock.now_ms();
   for (Leaving& each : leaving_) {
-    if (now_ms >= each.until_ms) each.target->pool().drop_all();
+    if (now_ms >= each.until_ms) each.target->drop_all();
   }
-  std::erase_if(leaving_, [](const Leaving& each) { return each.target->pool().empty(); });
+  std::erase_if(leaving_, [](const Leaving& each) { return each.target->empty(); });
 }
 
 void Servers::drop_all() {
@@ -106,13 +106,13 @@ void Servers::drop_all() {
   for (auto& target : targets_) leave(std::move(target));
   targets_.clear();
   views_.clear();
-  for (Leaving& each : leaving_) each.target->pool().drop_all();
+  for (Leaving& each : leaving_) each.target->drop_all();
 }
 
 void Servers::give_back(ServerConnection& connection) {
-  if (primary_ && connection.belongs_to(primary_->pool())) return primary_->pool().give_back(connection);
+  if (primary_ && primary_->give_back(connection)) return;
   for (const auto& target : targets_) {
-    if (connection.belongs_to(target->pool())) return target->pool().give_back(connection);
+    if (target->give_back(connection)) return;
   }
   drop(connection);
 }

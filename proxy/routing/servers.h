@@ -29,8 +29,8 @@ class Servers {
   Target* primary() { return primary_.get(); }
   const Target* primary() const { return primary_.get(); }
   /// Ready for a request; nullptr: not now.
-  ServerConnection* primary_shared(int protocol, int db) const {
-    return primary_ ? primary_->pool().shared(protocol, db) : nullptr;
+  ServerConnection* primary_shared(int protocol, int db, const std::shared_ptr<const Guest>& guest = nullptr) const {
+    return primary_ ? primary_->pool(guest).shared(protocol, db) : nullptr;
   }
   size_t size() const { return targets_.size(); }
   Target& target(int index) const { return *targets_[static_cast<size_t>(index)]; }

@@ -21,7 +21,10 @@ ConnectionPlan plan_for(const TargetFacts& facts, bool is_primary) {
 
 Target::Target(World& world, FreshnessMap& freshness, ReplySink& sink, PoolOwner& owner, TargetFacts facts,
                bool is_primary, int number)
-    : freshness_(freshness),
+    : world_(world),
+      freshness_(freshness),
+      sink_(sink),
+      owner_(owner),
       facts_(std::move(facts)),
       is_primary_(is_primary),
       number_(number),
@@ -67,8 +70,67 @@ void Target::refresh_view() {
   view.lag_ms = facts_.lag_ms;
 }
 
+// --- the pools of guests -------------------------------------------------------------------------------------------
+
+ServerPool& Target::guest_pool(const std::shared_ptr<const Guest>& guest) {
+  GuestPool& place = guest_pools_[guest->id];
+  if (place.pool) return *place.pool;
+  ConnectionPlan plan = plan_for(facts_, is_primary_);
+  plan.user = guest->user;
+  plan.password = guest->password;
+  plan.is_guest = true;
+  // Whether he may ask ROLE says nothing about the server.
+  const auto check = [this](std::string_view frame) {
+    return frame.starts_with('-') ? std::nullopt : check_role(frame);
+  };
+  place.guest = guest;
+  place.pool = std::make_unique<ServerPool>(world_, freshness_, sink_, owner_, std::move(plan), check);
+  return *place.pool;
+}
+
+/// Nobody is logged in like that any more.
+void Target::part_from_guests() {
+  for (auto& [id, place] : guest_pools_) {
+    if (place.guest.expired()) place.pool->retire();
+  }
+  std::erase_if(guest_pools_,
+                [](const auto& each) { return each.second.guest.expired() && each.second.pool->empty(); });
+}
+
+bool Target::give_back(ServerConnection& connection) {
+  if (connection.belongs_to(pool_)) return pool_.give_back(connection), true;
+  for (auto& [id, place] : guest_pools_) {
+    if (connection.belongs_to(*place.pool)) return place.pool->give_back(connection), true;
+  }
+  return false;
+}
+
+void Target::retire() {
+  pool_.retire();
+  for (auto& [id, place] : guest_pools_) place.pool->retire();
+}
+
+void Target::drop_all() {
+  pool_.drop_all();
+  for (auto& [id, place] : guest_pools_) place.pool->drop_all();
+}
+
+bool Target::empty() const {
+  const auto empty = [](const auto& each) { return each.second.pool->empty(); };
+  return pool_.empty() && std::all_of(guest_pools_.begin(), guest_pools_.end(), empty);
+}
+
+bool Target::quiet() const {
+  const auto quiet = [](const auto& each) { return each.second.pool->quiet(); };
+  return pool_.quiet() && std::all_of(guest_pools_.begin(), guest_pools_.end(), quiet);
+}
+
+// --- what it is ----------------------------------------------------------------------------------------------------
+
 void Target::tick() {
   pool_.tick();
+  for (auto& [id, place] : guest_pools_) place.pool->tick();
+  part_from_guests();
   refresh_view();
 }
 

@@ -3,8 +3,10 @@
 
 #include <optional>
 #include <string>
+#include <unordered_map>
 
 #include "proxy/routing/facts.h"
+#include "proxy/routing/guest.h"
 #include "proxy/routing/router.h"
 #include "proxy/routing/server_pool.h"
 
@@ -28,6 +30,15 @@ class Target {
 
   ServerPool& pool() { return pool_; }
   const ServerPool& pool() const { return pool_; }
+  /// Those of a guest, or ours.
+  ServerPool& pool(const std::shared_ptr<const Guest>& guest) { return guest == nullptr ? pool_ : guest_pool(guest); }
+  /// False: the connection is none of this server.
+  bool give_back(ServerConnection& connection);
+  // As those of ServerPool, for all pools.
+  void retire();
+  void drop_all();
+  bool empty() const;
+  bool quiet() const;
   const TargetFacts& facts() const { return facts_; }
   int number() const { return number_; }
   const std::string& name() const { return name_; }
@@ -37,16 +48,27 @@ class Target {
   bool owes_flush = false;  // a SCRIPT FLUSH did not reach it
 
  private:
+  struct GuestPool {
+    std::weak_ptr<const Guest> guest;
+    std::unique_ptr<ServerPool> pool;
+  };
+
+  ServerPool& guest_pool(const std::shared_ptr<const Guest>& guest);
+  void part_from_guests();
   std::optional<ReplOffset> check_role(std::string_view frame);
   void refresh_view();
 
-  const FreshnessMap& freshness_;
+  World& world_;
+  FreshnessMap& freshness_;
+  ReplySink& sink_;
+  PoolOwner& owner_;
   TargetFacts facts_;
   bool is_primary_;
   int number_;
   std::string name_;
   std::string expected_upstream_;  // as ROLE prints it, learnt while its link was known to be up
   ServerPool pool_;
+  std::unordered_map<uint64_t, GuestPool> guest_pools_;  // by Guest::id
 };
 
 }  // namespace sidestream::routing

@@ -272,6 +272,7 @@ TEST_CASE("session: bad input is answered as stock does and closes this connecti
 TEST_CASE("session: a password is asked for, and strangers are kept short") {
   Scene scene;
   scene.config.requirepass = "secret";
+  scene.plane.config_changed();
   Client& client = scene.client();
   client.say("PING\r\nAUTH wrong\r\nAUTH default secret\r\nPING\r\n");
   scene.hears(client,

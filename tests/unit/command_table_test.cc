@@ -373,7 +373,7 @@ const std::vector<ClassRow> kClassRows = {
     {"script load x", CommandClass::scripts, false},
     {"script exists x", CommandClass::private_primary, false},
     {"script debug yes", CommandClass::pin, false},
-    {"acl whoami", CommandClass::private_primary, false},
+    {"acl whoami", CommandClass::local, false},
     {"slowlog get", CommandClass::private_primary, false},
     {"debug sleep 0", CommandClass::private_primary, false},
     {"save", CommandClass::private_primary, false},

@@ -114,7 +114,8 @@ TEST_CASE("every mistake is found, each at its place") {
         "f:19:1: slave-priority: given twice, first at f:17:1\n"
         "f:20:6: log: wanted a mapping of options, not a single value\n"
         "f:21:10: threads: wanted a number from 1 to 64, not '65'\n"
-        "f:22:8: users: not available in this version; leave it out\n"
+        "f:22:9: users: a: has no password; give password-sha256 or password-file (auth: pass-through leaves it to the "
+        "nodes)\n"
         "f:23:1: the name of an option must be a single word\n");
 }
 

@@ -54,7 +54,16 @@ std::string other_value(const Option& option) {
       return "10.0.0.1 7000";
     case Kind::list:
       return option.name == "deny-commands" ? "KEYS,FLUSHALL" : "10.0.0.1:7000,unix:/run/s";
+    case Kind::words:
+    case Kind::acl_keys:
+    case Kind::acl_channels:
+    case Kind::acl_commands:
+    case Kind::sha256:
+      return {};  // of fields only
     case Kind::items:
+      if (option.name == "users") {
+        return "name=default;access=read;keys=a:* %R~b:*;commands=-keys,name=b;password-file=/p /q;auth=pass-through";
+      }
       return option.name == "nodes" ? "address=10.0.0.1:7000;weight=60,address=10.0.0.2:7000;zone=b"
                                     : "keys=stock:*;reads=primary,commands=KEYS+SCAN;reads=eventual";
   }
