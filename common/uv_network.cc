@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -126,25 +127,9 @@ class Linger {
   uv_timer_t timer_{};
 };
 
-/// A descriptor on its way to a stream: closed if nobody takes it.
-class PendingSocket {
- public:
-  explicit PendingSocket(int fd) : fd_(fd) {}
-  PendingSocket(const PendingSocket&) = delete;
-  PendingSocket& operator=(const PendingSocket&) = delete;
-  ~PendingSocket() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int take() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
 struct UvMovingStream final : MovingStream {
   explicit UvMovingStream(int fd) : socket(fd) {}
-  PendingSocket socket;
+  OwnedDescriptor socket;
   std::string unsent;
   bool write_closed = false;
 };
@@ -375,14 +360,18 @@ class UvStream final : public ByteStream {
 
 class UvListener final : public Listener {
  public:
-  UvListener(uv_loop_t& loop, int fd, Address address)
-      : loop_(loop), fd_(fd), address_(std::move(address)), poll_(loop, fd, [this](int) {
+  /// `asked`: the address before port 0 was replaced.
+  UvListener(uv_loop_t& loop, int fd, Address address, std::string asked, UvListening& listening)
+      : loop_(loop), fd_(fd), address_(std::move(address)), listening_(listening), poll_(loop, fd, [this](int) {
           poll_.watch(0);
           readable_.notify_all();
-        }) {}
+        }) {
+    listening_.open.emplace_back(std::move(asked), fd_);
+  }
   ~UvListener() override {
+    std::erase_if(listening_.open, [this](const auto& each) { return each.second == fd_; });
     ::close(fd_);
-    if (!address_.path.empty()) ::unlink(address_.path.c_str());
+    if (!address_.path.empty() && !listening_.given_away) ::unlink(address_.path.c_str());
   }
 
   Task<Result<std::unique_ptr<ByteStream>>> accept() override {
@@ -401,6 +390,7 @@ class UvListener final : public Listener {
   uv_loop_t& loop_;
   int fd_;
   Address address_;
+  UvListening& listening_;
   Signal readable_;
   UvPoll poll_;
 };
@@ -435,7 +425,7 @@ Result<SocketAddress> unix_address(const std::string& path) {
 
 class UvNetwork final : public Network {
  public:
-  explicit UvNetwork(uv_loop_t& loop) : loop_(loop) {}
+  UvNetwork(uv_loop_t& loop, UvListening& listening) : loop_(loop), listening_(listening) {}
 
   std::unique_ptr<MovingStream> release(std::unique_ptr<ByteStream> stream) override {
     return static_cast<UvStream&>(*stream).release();
@@ -462,6 +452,13 @@ class UvNetwork final : public Network {
   }
 
   Result<std::unique_ptr<Listener>> listen(const Address& address) override {
+    const auto inherited = std::find_if(listening_.inherited.begin(), listening_.inherited.end(),
+                                        [&](const auto& each) { return each.address == address.text(); });
+    if (inherited != listening_.inherited.end()) {
+      OwnedDescriptor socket(inherited->socket.take());
+      listening_.inherited.erase(inherited);
+      return listener_of(std::move(socket), address);
+    }
     SocketAddress where;
     if (address.path.empty()) {
       int failure = 0;
@@ -481,20 +478,24 @@ class UvNetwork final : public Network {
 
  private:
   Result<std::unique_ptr<Listener>> open_listener(const Address& address, const SocketAddress& where) {
-    PendingSocket socket(::socket(where.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    OwnedDescriptor socket(::socket(where.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (socket.get() < 0 || ::bind(socket.get(), where.get(), where.size) != 0 ||
         ::listen(socket.get(), kListenBacklog) != 0) {
       return Error{Errc::io, "cannot listen on " + address.text() + ": " + std::strerror(errno)};
     }
+    return listener_of(std::move(socket), address);
+  }
+
+  std::unique_ptr<Listener> listener_of(OwnedDescriptor socket, const Address& address) {
     Address bound = address;
     if (address.path.empty()) {
       const auto real = parse_address(end_of(socket.get(), ::getsockname));
       if (real.ok()) bound.port = real.value().port;
     }
     const int fd = socket.take();
-    return std::unique_ptr<Listener>(std::make_unique<UvListener>(loop_, fd, std::move(bound)));
+    return std::make_unique<UvListener>(loop_, fd, std::move(bound), address.text(), listening_);
   }
 
   Task<Result<std::vector<SocketAddress>>> resolve(Address address) {
@@ -520,7 +521,7 @@ class UvNetwork final : public Network {
   }
 
   Task<Result<std::unique_ptr<ByteStream>>> connect_to(SocketAddress address) {
-    PendingSocket socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    OwnedDescriptor socket(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (socket.get() < 0) co_return Error{Errc::io, std::strerror(errno)};
     if (::connect(socket.get(), address.get(), address.size) != 0) {
       if (errno != EINPROGRESS) co_return Error{Errc::refused, std::strerror(errno)};
@@ -538,10 +539,26 @@ class UvNetwork final : public Network {
   }
 
   uv_loop_t& loop_;
+  UvListening& listening_;
 };
 
 }  // namespace
 
-std::unique_ptr<Network> make_uv_network(uv_loop_t& loop) { return std::make_unique<UvNetwork>(loop); }
+std::unique_ptr<Network> make_uv_network(uv_loop_t& loop, UvListening& listening) {
+  return std::make_unique<UvNetwork>(loop, listening);
+}
+
+bool can_be_passed(const ByteStream& stream) { return dynamic_cast<const UvStream*>(&stream) != nullptr; }
+
+PassedStream take_descriptor(MovingStream& stream) {
+  auto& moving = dynamic_cast<UvMovingStream&>(stream);
+  return {OwnedDescriptor(moving.socket.take()), std::move(moving.unsent)};
+}
+
+std::unique_ptr<MovingStream> stream_of(PassedStream passed) {
+  auto moving = std::make_unique<UvMovingStream>(passed.socket.take());
+  moving->unsent = std::move(passed.unsent);
+  return moving;
+}
 
 }  // namespace sidestream

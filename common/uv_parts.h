@@ -6,10 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "common/byte_stream.h"
 #include "common/files.h"
 #include "common/loops.h"
+#include "common/passing.h"
 #include "common/ready_queue.h"
 #include "common/tls_context.h"
 
@@ -63,7 +67,16 @@ class UvJob {
   int64_t result_ = 0;
 };
 
-std::unique_ptr<Network> make_uv_network(uv_loop_t& loop);
+/// The sockets that a process listens on, also for the one that takes its place.
+struct UvListening {
+  std::vector<PassedListener> inherited;          // listen() takes these before it binds
+  std::vector<std::pair<std::string, int>> open;  // address as it was asked for, socket
+  bool given_away = false;                        // the paths of unix sockets are another process's now
+};
+
+/// `listening` outlives it.
+std::unique_ptr<Network> make_uv_network(uv_loop_t& loop, UvListening& listening);
+std::unique_ptr<Passage> make_uv_passage(uv_loop_t& loop, OwnedDescriptor socket);
 std::unique_ptr<Files> make_uv_files(uv_loop_t& loop);
 std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls);
 

@@ -1,6 +1,7 @@
 // uv_world.cc: the loop, its clock, its signals and its chance.
 #include "common/uv_world.h"
 
+#include <fcntl.h>
 #include <sys/random.h>
 
 #include <array>
@@ -132,10 +133,11 @@ constexpr uint64_t kStallMs = 1000;
 }  // namespace
 
 struct UvWorld::State {
-  explicit State(TlsInForce& tls)
+  State(TlsInForce& tls, std::vector<PassedListener> inherited)
       : loop(make_loop()),
         clock(*loop),
-        plain(make_uv_network(*loop)),
+        listening{std::move(inherited), {}, false},
+        plain(make_uv_network(*loop, listening)),
         network(make_tls_network(*plain, clock, tls)),
         files(make_uv_files(*loop)),
         loops(make_uv_loops(*loop, tls)),
@@ -182,6 +184,7 @@ struct UvWorld::State {
   ReadyQueue queue;
   UvClock clock;
   OsRandom random;
+  UvListening listening;
   std::unique_ptr<Network> plain;
   std::unique_ptr<Network> network;
   std::unique_ptr<Files> files;
@@ -196,9 +199,9 @@ struct UvWorld::State {
   std::function<void()> stalled;
 };
 
-UvWorld::UvWorld(TlsInForce& tls) {
+UvWorld::UvWorld(TlsInForce& tls, std::vector<PassedListener> inherited) {
   std::signal(SIGPIPE, SIG_IGN);
-  state_ = std::make_unique<State>(tls);
+  state_ = std::make_unique<State>(tls, std::move(inherited));
 }
 
 UvWorld::~UvWorld() {
@@ -219,6 +222,20 @@ void UvWorld::run() {
   uv_run(state_->loop.get(), UV_RUN_DEFAULT);
 }
 void UvWorld::stop() { uv_stop(state_->loop.get()); }
+
+std::unique_ptr<Passage> UvWorld::passage(OwnedDescriptor socket) {
+  return make_uv_passage(*state_->loop, std::move(socket));
+}
+
+std::vector<PassedListener> UvWorld::listeners() const {
+  std::vector<PassedListener> copies;
+  for (const auto& [address, fd] : state_->listening.open) {
+    copies.push_back({address, OwnedDescriptor(::fcntl(fd, F_DUPFD_CLOEXEC, 0))});
+  }
+  return copies;
+}
+
+void UvWorld::give_listeners_away(bool given) { state_->listening.given_away = given; }
 
 void UvWorld::on_signal(int number, std::function<void()> handler) {
   SignalWatch& watch = state_->signals.emplace_back(std::move(handler));

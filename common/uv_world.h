@@ -7,7 +7,9 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
+#include "common/passing.h"
 #include "common/ready_queue.h"
 #include "common/world.h"
 
@@ -15,8 +17,8 @@ namespace sidestream {
 
 class UvWorld {
  public:
-  /// `tls`: what its network speaks; outlives it.
-  explicit UvWorld(TlsInForce& tls);
+  /// `tls`: what its network speaks; outlives it. `inherited`: sockets that listen already, for who listens there.
+  explicit UvWorld(TlsInForce& tls, std::vector<PassedListener> inherited = {});
   /// Everything made through world() must be gone.
   ~UvWorld();
   UvWorld(const UvWorld&) = delete;
@@ -31,6 +33,12 @@ class UvWorld {
   /// `handler` is called when the loop has not turned for a second: the process was stopped, or its machine. Before
   /// anything that came meanwhile is looked at.
   void on_stall(std::function<void()> handler);
+  /// To another process.
+  std::unique_ptr<Passage> passage(OwnedDescriptor socket);
+  /// Copies of the sockets that we listen on.
+  std::vector<PassedListener> listeners() const;
+  /// They are another process's from now on: ours are closed and nothing else. False: ours again.
+  void give_listeners_away(bool given);
 
  private:
   struct State;

@@ -55,15 +55,6 @@ struct UserConfig {
   friend bool operator==(const UserConfig&, const UserConfig&) = default;
 };
 
-/// What is done on purpose to commands that match, for tests of applications.
-struct FaultConfig {
-  std::vector<std::string> commands;  // upper case; empty: all
-  int64_t share_permille = 1000;      // of them
-  int64_t delay_ms = 0;
-  std::string error;  // the reply instead of the server's; empty: none
-  friend bool operator==(const FaultConfig&, const FaultConfig&) = default;
-};
-
 /// When /readyz says yes.
 struct Ready {
   int64_t max_lag_ms = 0;  // behind the upstream; 0: no limit
@@ -196,7 +187,8 @@ struct Config {
   LogConfig log;
   int64_t slow_log_above_ms = 10;
   Ready ready;
-  std::vector<FaultConfig> faults;
+  bool fault_injection = false;
+  std::vector<std::string> faults;  // see routing/faults.h; empty without fault_injection
 };
 
 }  // namespace sidestream

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "config/faults.h"
 #include "config/options.h"
 
 namespace sidestream {
@@ -88,6 +89,16 @@ void check_sentinel(const Config& config, std::vector<Conflict>& found) {
   }
 }
 
+void check_faults(const Config& config, std::vector<Conflict>& found) {
+  if (!config.faults.empty() && !config.fault_injection) {
+    found.push_back({"faults", "is for tests only: set fault-injection: yes as well, in the file"});
+  }
+  for (const std::string& text : config.faults) {
+    const auto fault = parse_fault(text);
+    if (!fault.ok()) found.push_back({"faults", fault.error().detail});
+  }
+}
+
 }  // namespace
 
 std::vector<Conflict> conflicts(const Config& config) {
@@ -97,6 +108,7 @@ std::vector<Conflict> conflicts(const Config& config) {
   check_tls(config, found);
   check_servers(config, found);
   check_sentinel(config, found);
+  check_faults(config, found);
   for (const Rule& rule : config.routing.rules) {
     if (rule.keys.empty() && rule.commands.empty()) {
       found.push_back({"routing.rules", "a rule without keys and commands matches everything; use routing.reads"});

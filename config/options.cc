@@ -501,6 +501,19 @@ constexpr Option kOptions[] = {
      .help = "/readyz says no with fewer nodes online. 0: the one that speaks for us is enough.",
      .reload = Reload::live,
      .redis_name = "ready.min-nodes"},
+    {.name = "fault-injection",
+     .at = AT(fault_injection),
+     .type = kFlag,
+     .help = "For tests of your own applications: allows `faults` and SIDESTREAM FAULT. Never in production.",
+     .heading = "Faults on purpose"},
+    {.name = "faults",
+     .at = AT(faults),
+     .type = {.kind = Kind::list, .choices = kAnyText},
+     .help = "What goes wrong on purpose, each a text such as 'commands=GET+SET;share=10;delay=50ms' or "
+             "'commands=INCR;share=0.5;error=ERR on purpose': commands (all, if left out), their share in percent "
+             "(100), and a delay before they are run or an error instead of the reply.",
+     .reload = Reload::live,
+     .redis_name = "faults"},
 };
 
 constexpr ItemField<NodeConfig> kNodeFields[] = {

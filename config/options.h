@@ -62,6 +62,9 @@ struct Type {
   char separator = ',';           // lists
 };
 
+/// choices of a list whose entries are texts, not names.
+constexpr std::string_view kAnyText = "text";
+
 enum class Reload { never, live };
 
 struct Option {

@@ -217,8 +217,9 @@ struct Reader {
     if (type.kind != Kind::list) return read_words(type, text, *value);
     std::vector<std::string> read;
     for (const std::string& part : parts(text, type.separator)) {
-      if (part.empty() || !is_word(part)) return refuse(type, text);
-      read.push_back(to_upper(part));
+      const bool texts = type.choices == kAnyText;
+      if (part.empty() || (!texts && !is_word(part))) return refuse(type, text);
+      read.push_back(texts ? part : to_upper(part));
     }
     *value = std::move(read);
     return {};

@@ -87,6 +87,12 @@ struct ReloadFacts {
   std::string trouble;  // why the last one was not
 };
 
+/// Another process of the program takes our place (SIGUSR2, POST /api/v1/upgrade).
+struct UpgradeFacts {
+  std::string state = "none";  // none, starting, passing, failed
+  std::string trouble;         // why the last one failed
+};
+
 struct SwitchFacts {
   std::string_view state = "no-failover";  // master_failover_state
   uint64_t failovers = 0;                  // switches of the primary by us
@@ -172,6 +178,9 @@ class Group {
   /// Reads the configuration again. Errc::config with the first mistake; then nothing changed.
   virtual Result<Reloaded> reload() = 0;
   virtual const ReloadFacts& reload_facts() const = 0;
+  /// Starts the program that lies where ours came from, and gives everything to it. Errc::refused: not now.
+  virtual Result<void> upgrade() = 0;
+  virtual const UpgradeFacts& upgrade_facts() const = 0;
 };
 
 }  // namespace sidestream::admin

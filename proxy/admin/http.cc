@@ -31,6 +31,8 @@ const char* reason(int status) {
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 409:
+      return "Conflict";
     case 413:
       return "Payload Too Large";
     case 431:
@@ -118,11 +120,12 @@ struct Exchange {
 
 }  // namespace
 
-HttpServer::HttpServer(World& world, Route route) : world_(world), route_(std::move(route)) {}
+HttpServer::HttpServer(World& world, Route route, std::unique_ptr<Listener> listener)
+    : world_(world), route_(std::move(route)), listener_(std::move(listener)) {}
 
-void HttpServer::serve(std::unique_ptr<Listener> listener) {
-  listener_ = std::move(listener);
-  tasks_.add(accept_loop());
+void HttpServer::pause() { accepting_.cancel_all(); }
+void HttpServer::resume() {
+  if (accepting_.empty()) accepting_.add(accept_loop());
 }
 
 Task<void> HttpServer::accept_loop() {

@@ -35,9 +35,9 @@ struct HttpReply {
 class HttpServer {
  public:
   using Route = std::function<Task<HttpReply>(HttpRequest)>;
-  HttpServer(World& world, Route route);
-  /// Serves what this listener accepts until the server is destroyed.
-  void serve(std::unique_ptr<Listener> listener);
+  HttpServer(World& world, Route route, std::unique_ptr<Listener> listener);
+  /// Serves what the listener accepts, or nobody new; not at once.
+  void resume(), pause();
 
  private:
   Task<void> accept_loop();
@@ -48,6 +48,7 @@ class HttpServer {
   Route route_;
   std::unique_ptr<Listener> listener_;
   int connections_ = 0;
+  TaskSet accepting_;
   TaskSet tasks_;
 };
 

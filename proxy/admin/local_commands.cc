@@ -62,6 +62,8 @@ constexpr std::string_view kHelp[] = {
     "    Writes that unplanned changes of the primary lost: how many, and the latest (offset, database, command).",
     "DRAIN",
     "    Hand over the role of the primary if somebody can take it, let clients finish, and exit.",
+    "FAULT [CUT <UPSTREAM | REPLICAS>]",
+    "    With fault-injection only: the faults in force; or breaks the links to the upstream or of all replicas.",
     "HELP",
     "    Print this help.",
 };
@@ -421,8 +423,32 @@ Task<routing::Answer> LocalCommands::slow_log(std::vector<std::string> args) {
   co_return out;
 }
 
+std::string LocalCommands::fault(const std::vector<std::string>& args) {
+  if (!group_.config().fault_injection) {
+    return error("ERR nothing goes wrong on purpose here: fault-injection is off, and is set in the file only");
+  }
+  if (args.size() == 2) {
+    std::string out;
+    resp::append_array(out, std::ssize(group_.config().faults));
+    for (const std::string& each : group_.config().faults) resp::append_bulk(out, each);
+    return out;
+  }
+  const bool cut = args.size() == 4 && iequals(args[2], "cut");
+  if (cut && iequals(args[3], "upstream")) {
+    if (!group_.relay().disconnect_upstream()) return error("ERR there is no connection to the upstream now");
+    return simple("OK");
+  }
+  if (cut && iequals(args[3], "replicas")) {
+    group_.relay().kick_replicas("cut by SIDESTREAM FAULT");
+    return simple("OK");
+  }
+  return error(
+      "ERR wanted FAULT, FAULT CUT UPSTREAM or FAULT CUT REPLICAS; what happens to commands: CONFIG SET faults");
+}
+
 Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {
   const std::string sub = args.size() > 1 ? to_lower(args[1]) : "help";
+  if (sub == "fault") co_return fault(args);
   if (sub == "slowlog" && args.size() < 4) co_return co_await slow_log(std::move(args));
   if (sub == "status" || sub == "nodes" || sub == "latency") co_await group_.plane().look_around();
   std::string out;

@@ -39,6 +39,7 @@ class LocalCommands {
   Task<routing::Answer> revive();
   Task<routing::Answer> acl_load(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> slow_log(std::vector<std::string> args);
+  std::string fault(const std::vector<std::string>& args);
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);

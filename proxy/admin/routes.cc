@@ -105,6 +105,13 @@ HttpReply reload(Group& group, const HttpRequest& request) {
   return json(answer.dump() + "\n");
 }
 
+HttpReply upgrade(Group& group, const HttpRequest& request) {
+  if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
+  auto begun = group.upgrade();
+  if (!begun.ok()) return text(begun.error().detail + "\n", 409);
+  return json("{\"upgrading\":true}\n", 202);
+}
+
 struct Entry {
   std::string_view method;
   std::string_view path;
@@ -123,7 +130,8 @@ constexpr Entry kRoutes[] = {{"GET", "/", page},
                              {"GET", "/api/v1/events", events},
                              {"GET", "/api/v1/config", configuration},
                              {"POST", "/api/v1/drain", drain},
-                             {"POST", "/api/v1/reload", reload}};
+                             {"POST", "/api/v1/reload", reload},
+                             {"POST", "/api/v1/upgrade", upgrade}};
 
 std::string paths() {
   std::string known;

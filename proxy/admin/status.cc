@@ -1,6 +1,8 @@
 // status.cc: gathered afresh at each call; nothing here is remembered.
 #include "proxy/admin/status.h"
 
+#include <unistd.h>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -237,7 +239,12 @@ std::string status_json(Group& group) {
   json replicas = json::array();
   for (const auto& replica : relay.replicas()) replicas.push_back(replica_json(group, replica));
   const ReplicationFacts facts = replication_facts(group, routing::Face::node);
+  const json process = {
+      {"pid", ::getpid()},
+      {"upgrade", {{"state", group.upgrade_facts().state}, {"trouble", group.upgrade_facts().trouble}}}};
   const json status = {{"version", SIDESTREAM_VERSION},
+                       {"process", process},
+                       {"reload", {{"good", group.reload_facts().good}, {"trouble", group.reload_facts().trouble}}},
                        {"role", group.is_primary() ? "primary" : "replica"},
                        {"state", relay.upstream().state},
                        {"ready", group.readiness().ready},

@@ -41,7 +41,7 @@ void Steering::restart_fence(bool began_as_primary) {
 
 /// What clients sent meanwhile is read next: it must find the fence up.
 void Steering::was_stopped() {
-  if (!is_primary()) return;
+  if (retired_ || !is_primary()) return;
   log_warning("instance", "nothing was done here for a second or more");
   sentinels_.ask_anew();
   role_.began_as_primary = true;

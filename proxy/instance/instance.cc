@@ -24,7 +24,6 @@ constexpr std::string_view kMustNotServe =
 constexpr int64_t kDrainStepMs = 10;
 constexpr int64_t kLastRepliesMs = 1000;
 constexpr int64_t kKeepDatasetMs = 500;
-constexpr size_t kFollowPasswordDigits = 32;
 
 std::string error_reply(std::string_view text) {
   std::string out;
@@ -44,11 +43,11 @@ std::string nobody_answers(std::string_view text) {
 
 }  // namespace
 
-Instance::Instance(World& world, Config config, Texts state)
+Instance::Instance(World& world, Config config, Texts state, Legacy legacy)
     : world_(world),
       config_(std::move(config)),
       state_(std::move(state)),
-      run_id_(world.random.hex40()),
+      run_id_(legacy.run_id.empty() ? world.random.hex40() : std::move(legacy.run_id)),
       started_ms_(world.clock.now_ms()),
       lost_(world_, config_) {
   reload_facts_.good_wall_ms = world.clock.wall_ms();
@@ -61,6 +60,8 @@ Instance::Instance(World& world, Config config, Texts state)
   Failover::Memory& memory = *this;
   failover_ = std::make_unique<Failover>(world_, config_, *relay_, *plane_, *steering_, memory);
   commands_ = std::make_unique<admin::LocalCommands>(group());
+  plane_->begin_ids_behind(legacy.last_client);
+  for (const auto& [name, text] : legacy.options) changed_options_.insert(name);
 }
 
 Instance::~Instance() {
@@ -94,9 +95,13 @@ Result<void> Instance::bind() {
   auto listener = world_.network.listen(admin);
   RETURN_IF_ERROR(listener);
   http_ = std::make_unique<admin::HttpServer>(
-      world_, [this](admin::HttpRequest request) { return admin::route(group(), std::move(request)); });
-  http_->serve(std::move(listener).value());
+      world_, [this](admin::HttpRequest request) { return admin::route(group(), std::move(request)); },
+      std::move(listener).value());
   return {};
+}
+
+void Instance::answer_admin() {
+  if (http_) http_->resume();
 }
 
 Task<Result<void>> Instance::start() {
@@ -133,6 +138,7 @@ Task<void> Instance::keep_dataset() {
     co_await world_.clock.sleep(kKeepDatasetMs);
     const replication::WipeGuard& guard = relay_->guard();
     const KeptDataset now{guard.ours(), guard.suspects(), guard.rejected()};
+    if (retired_) continue;
     if (now.ours.replid.empty() || !is_news(kept_, now)) continue;
     auto written = co_await write_dataset(world_, config_.dir, now);
     if (written.ok()) {
@@ -309,6 +315,10 @@ admin::Readiness Instance::readiness() const {
   const bool answers = lead != nullptr && lead->heard_within(kPingGraceMs) && lead->ping_reply().starts_with("+");
   add("node", answers || config_.nodes.empty(),
       lead == nullptr ? trouble() : lead->name() + " does not answer PING well");
+  if (retired_) {  // the next process is not there yet, and clients are served as before
+    readiness.ready = answers;
+    return readiness;
+  }
   const auto upstream = relay_->upstream();
   add("upstream", upstream.state == "connected",
       upstream.state + (upstream.last_error.empty() ? "" : ": " + upstream.last_error));
@@ -331,6 +341,8 @@ admin::Readiness Instance::readiness() const {
 }
 
 Task<Result<void>> Instance::change_role(std::optional<Address> master) {
+  auto ours = in_charge();
+  CO_RETURN_IF_ERROR(ours);
   if (failover_->state() != Failover::State::none) {
     co_return Error{Errc::refused, "REPLICAOF not allowed while failing over."};
   }
@@ -340,6 +352,8 @@ Task<Result<void>> Instance::change_role(std::optional<Address> master) {
 }
 
 Task<Result<void>> Instance::take_over(replication::ReplId replid, ReplOffset at) {
+  auto ours = in_charge();
+  CO_RETURN_IF_ERROR(ours);
   auto change = steering_->take_over(std::move(replid), at);
   auto changed = co_await to_its_end(std::move(change));
   co_return std::move(changed);
@@ -451,62 +465,9 @@ void Instance::option_changed(std::string_view name) {
   apply_option(name);
 }
 
-Result<void> Instance::may_take(const Option& option, const Config& fresh) {
-  if (option.name != "nodes") return {};
-  if (failover_->state() != Failover::State::none) {
-    return Error{Errc::refused, "nodes: a failover is going on; try again when it is over"};
-  }
-  return steering_->may_have(fresh.nodes);
-}
-
-void Instance::take(std::span<const Option* const> changed, const Config& fresh) {
-  const bool other_users = config_.accounts != fresh.accounts;
-  config_.accounts = fresh.accounts;
-  // All of them first: between an old password and new users nobody must find the door open.
-  for (const Option* option : changed) sidestream::copy(*option, fresh, config_);
-  for (const Option* option : changed) {
-    log_notice("config", "{} changed by a reload", option->name);
-    apply_option(option->name);
-  }
-  if (other_users) apply_option("users");  // those of files too
-}
-
-/// Our nodes attach as replicas. Where the default user must not, they log in as one whom only we and they know.
-void Instance::name_follow_user() {
-  config_.follow_user.clear();
-  if (config_.accounts.empty() || !config_.requirepass.empty()) return;
-  if (config_.follow_password.empty()) config_.follow_password = random_hex(kFollowPasswordDigits);
-  config_.follow_user = kFollowUser;
-}
-
-Result<admin::Reloaded> Instance::reload() {
-  if (!reload_) return Error{Errc::refused, "nothing to reload from"};
-  auto reloaded = reload_();
-  reload_facts_.good = reloaded.ok();
-  reload_facts_.trouble = reloaded.ok() ? "" : reloaded.error().detail;
-  if (reloaded.ok()) reload_facts_.good_wall_ms = world_.clock.wall_ms();
-  return reloaded;
-}
-
-void Instance::apply_option(std::string_view name) {
-  name_follow_user();
-  plane_->config_changed();
-  if (name == "repl-backlog-size") relay_->resize_backlog();
-  if (name.starts_with("min-replicas-")) steering_->count_good_replicas();
-  if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});
-  if (name == "requirepass" || name == "users") steering_->introduce_anew();
-  if (name.starts_with("announce-") || name == "tls.nodes") steering_->lead_nodes_to(follow_address());
-  if (name == "nodes") steering_->take_nodes();
-  if (name == "deny-commands") steering_->feed_commands_anew();
-  if (name.starts_with("log.")) {
-    const auto level = parse_log_level(config_.log.level);
-    auto set = set_log({level.value(), config_.log.format == "json", config_.log.file});
-    if (!set.ok()) log_error("log", "the former settings stay: {}", set.error().detail);
-  }
-  steering_->relay_changed();
-}
-
 Task<Result<void>> Instance::save_state() {
+  auto ours = in_charge();
+  CO_RETURN_IF_ERROR(ours);
   for (const std::string& name : changed_options_) state_[name] = sidestream::get(config_, name);
   state_["replicaof"] = sidestream::get(config_, "replicaof");
   co_return co_await write_state(world_, config_.dir, state_);
@@ -534,7 +495,7 @@ void Instance::watch_lag() {
 }
 
 void Instance::drain() {
-  if (draining_) return;
+  if (draining_ || retired_) return;
   draining_ = true;
   log_notice("instance", "draining: not ready any more");
   tasks_.add(leave());

@@ -32,17 +32,27 @@
 
 namespace sidestream::instance {
 
+/// What the next process of this instance has to know besides what is in its configuration and `dir`.
+struct Legacy {
+  std::string run_id;        // empty: there is no former process
+  uint64_t last_client = 0;  // ids behind it were not given out
+  Texts options;             // changed by CONFIG SET
+};
+
 class Instance final : private replication::RelayObserver,
                        private routing::PlaneHost,
                        private admin::Group,
                        private Failover::Memory {
  public:
-  /// `state` is what earlier runs kept; load() has applied it to `config` already.
-  Instance(World& world, Config config, Texts state);
+  /// `state` is what earlier runs kept; load() has applied it to `config` already. `legacy`: what the process had whose
+  /// place we take; its options are in `config`.
+  Instance(World& world, Config config, Texts state, Legacy legacy = {});
   ~Instance() override;
 
   /// Opens every address. Errc::io with the one that could not be bound.
   Result<void> bind();
+  /// Answers at the admin address.
+  void answer_admin();
   /// Begins, after bind(). Errc::io when `dir` cannot be used.
   Task<Result<void>> start();
   /// What to do when a drain, whoever asked for it, is over.
@@ -57,6 +67,27 @@ class Instance final : private replication::RelayObserver,
   void was_stopped() { steering_->was_stopped(); }
   /// Not ready from now on; the role of the primary is handed over, clients finish, then when_drained().
   void drain() override;
+
+  // handing_on.cc: another process takes our place, or we take one's.
+  void when_upgrade_wanted(std::function<Result<void>()> upgrade) { upgrade_ = std::move(upgrade); }
+  admin::UpgradeFacts& upgrade_state() { return upgrade_facts_; }
+  Legacy legacy() const;
+  /// No new clients and replicas; replication, nodes and `dir` are let go. Clients are served as before, by the primary
+  /// alone. Errc::refused: not now.
+  Task<Result<void>> retire();
+  /// Takes all that back.
+  Task<Result<void>> resume();
+  /// Nobody is let in any more, at the admin address either; clients go to `take` as soon as they are in the middle of
+  /// nothing. Returns when all are gone or drain.timeout is over.
+  using TakeClient = std::function<void(PassedStream, routing::PassedClient)>;
+  Task<void> pass_clients(TakeClient take);
+  void keep_clients();
+  /// In the process that takes over: another one has clients that write, until elder_gone().
+  void share_writes() { steering_->share_writes(true); }
+  /// It can do what the former one could: there is somebody to write to and to read from.
+  Task<Result<void>> ready_to_serve(bool former_was_ready);
+  void adopt_client(PassedStream stream, routing::PassedClient client);
+  Task<void> elder_gone();
 
   /// Where clients connect, as bound (port 0 was replaced).
   const Address& node_address() const { return listeners_.front()->address(); }
@@ -76,6 +107,7 @@ class Instance final : private replication::RelayObserver,
                                             std::span<const std::string_view> args) override;
   void adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t session_id, std::vector<std::string> args,
                      std::string leftover) override;
+  void pass_client(std::unique_ptr<MovingStream> stream, routing::PassedClient client) override;
   std::string ping_reply() override;
   bool role_is_primary(routing::Face face) override;
   void session_ended(uint64_t session_id) override;
@@ -114,7 +146,7 @@ class Instance final : private replication::RelayObserver,
     return steering_->succeeded_by(replid, std::move(successor));
   }
   Task<Result<bool>> request_handover() override { return steering_->request_handover(); }
-  Result<void> begin_failover(admin::FailoverOrder order) override { return failover_->begin(std::move(order)); }
+  Result<void> begin_failover(admin::FailoverOrder order) override;
   Task<Result<void>> abort_failover() override { return failover_->abort(); }
   admin::SwitchFacts switch_facts() const override;
   std::vector<admin::LostWrite> lost_writes() const override { return {lost_.writes().begin(), lost_.writes().end()}; }
@@ -127,6 +159,8 @@ class Instance final : private replication::RelayObserver,
   void option_changed(std::string_view name) override;
   Result<admin::Reloaded> reload() override;
   const admin::ReloadFacts& reload_facts() const override { return reload_facts_; }
+  Result<void> upgrade() override;
+  const admin::UpgradeFacts& upgrade_facts() const override { return upgrade_facts_; }
   Task<Result<void>> save_state() override;
 
   // Failover::Memory
@@ -134,6 +168,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> handed_over(Address to) override;
 
   struct Outcome;
+  Result<void> in_charge() const;
   Task<Result<void>> order_role(std::optional<Address> master);
   Task<Result<void>> to_its_end(Task<Result<void>> change);
   Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
@@ -178,6 +213,10 @@ class Instance final : private replication::RelayObserver,
   ReplOffset stream_end_{-1};    // of the last command
   bool too_far_behind_ = false;  // for ready.max-lag
   bool draining_ = false;
+  bool retired_ = false;  // another process is about to go on with it all
+  std::function<Result<void>()> upgrade_;
+  admin::UpgradeFacts upgrade_facts_;
+  TakeClient take_client_;
   std::function<void()> drained_;
   std::function<Result<admin::Reloaded>()> reload_;
   admin::ReloadFacts reload_facts_;

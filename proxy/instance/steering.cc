@@ -73,7 +73,29 @@ void Steering::count_good_replicas() {
   plane_.lack_replicas(counts && relay_.good_replicas(config_.min_replicas_max_lag) < config_.min_replicas_to_write);
 }
 
+/// The plane keeps the primary that it knows.
+void Steering::retire() {
+  plane_.set_targets({});
+  retired_ = writes_shared_ = true;
+}
+
+void Steering::resume() {
+  retired_ = writes_shared_ = false;
+  if (relay_.upstream().address.empty() && master_) {
+    relay_.follow(*master_, credentials());
+  } else if (relay_.upstream().address.empty() && primary_) {
+    relay_.follow(nodes_[*primary_]->identity().address, credentials());
+  }
+  relay_changed();
+}
+
+void Steering::share_writes(bool shared) {
+  writes_shared_ = shared;
+  if (started_ms_ != 0) relay_changed();
+}
+
 void Steering::replan() {
+  if (retired_) return;
   update_fence();
   count_good_replicas();
   if (changing_role_) {
@@ -186,7 +208,7 @@ Node* Steering::writer() {
 void Steering::feed_plane() {
   plane_.set_primary(writer_withheld_ ? std::nullopt : primary_facts());
   plane_.set_primary_lost(relay_.guard().quarantine().has_value());
-  plane_.set_targets(target_facts());
+  plane_.set_targets(writes_shared_ ? std::vector<routing::TargetFacts>() : target_facts());
   relay_.set_snapshot_sources(snapshot_sources());
   feed_commands();
 }

@@ -37,6 +37,12 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   /// `follow`: where our nodes are to connect. `master`: the role at start.
   void start(const Address& follow, std::optional<Address> master);
 
+  // For the process that takes our place.
+  /// No plan is made and nobody is commanded; or again.
+  void retire(), resume();
+  /// Writes go through another process too: replicas are not read, since nobody here knows what is fresh.
+  void share_writes(bool shared);
+
   // membership.cc: the configuration changes at run time.
   /// Whether these could be our nodes from now on. Errc::refused with what to do before.
   Result<void> may_have(const std::vector<NodeConfig>& nodes) const;
@@ -224,7 +230,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Peers peers_;
   std::optional<Address> followed_;  // whom the Sentinels named when we last did as they said
   bool changing_role_ = false;
-  bool writer_withheld_ = false;      // from the plane
+  bool writer_withheld_ = false;  // from the plane
+  bool retired_ = false;
+  bool writes_shared_ = false;
   const Node* table_from_ = nullptr;  // whose COMMAND table the plane has
   uint64_t table_serial_ = 0;
   LagClock lag_clock_;

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <sstream>
 
 #include "common/text.h"
@@ -20,7 +22,7 @@ constexpr const char* kFooter =
     "log.level.\n"
     "Exit codes: 0 clean stop, 1 configuration, 2 usage, 3 cannot bind, 4 fatal at run time.\n"
     "Signals: SIGTERM or SIGINT drains and exits (a second one: at once), SIGHUP reloads, SIGUSR1 reopens the log "
-    "file.";
+    "file, SIGUSR2 upgrades.";
 
 /// The texts as typed, before anybody judged them.
 struct Typed {
@@ -43,6 +45,7 @@ struct Typed {
   bool synced = false;
   std::string timeout = "60s";
   std::string drain_wait = "25s";
+  std::string upgrade_timeout = "60s";
 };
 
 class Parser {
@@ -76,6 +79,7 @@ class Parser {
   CLI::App* status = nullptr;
   CLI::App* wait = nullptr;
   CLI::App* drain = nullptr;
+  CLI::App* upgrade = nullptr;
 
  private:
   void add_flags() {
@@ -117,7 +121,13 @@ class Parser {
     drain->add_option("--wait", typed_.drain_wait, "How long to wait for them")
         ->type_name("TIME")
         ->capture_default_str();
-    for (CLI::App* subcommand : {status, wait, drain}) add_admin(*subcommand, "Its HTTP address");
+    upgrade = app_.add_subcommand("upgrade",
+                                  "Have the program that is installed now take a running instance's place; its clients "
+                                  "and replicas stay. Exit code 1 if it could not: then all is as before");
+    upgrade->add_option("--timeout", typed_.upgrade_timeout, "How long to wait for it")
+        ->type_name("TIME")
+        ->capture_default_str();
+    for (CLI::App* subcommand : {status, wait, drain, upgrade}) add_admin(*subcommand, "Its HTTP address");
   }
 
   void add_admin(CLI::App& app, const std::string& help) {
@@ -165,7 +175,7 @@ Result<std::vector<Flag>> flags_of(const Typed& typed) {
   return flags;
 }
 
-/// For status, wait and drain: where the instance is and how long to stay.
+/// For status, wait, drain and upgrade: where the instance is and how long to stay.
 CommandLine remote(const Typed& typed, const Parser& parser, const Texts& environment) {
   CommandLine line;
   line.watch = typed.watch;
@@ -176,16 +186,17 @@ CommandLine remote(const Typed& typed, const Parser& parser, const Texts& enviro
   const auto admin = parse_address(parser.admin_given() ? typed.admin : fallback);
   if (!admin.ok()) return misused("--admin: " + admin.error().detail);
   line.admin = admin.value();
-  line.action = parser.given(parser.status) ? CommandLine::Action::status
-                : parser.given(parser.wait) ? CommandLine::Action::wait
-                                            : CommandLine::Action::drain;
+  line.action = parser.given(parser.status)  ? CommandLine::Action::status
+                : parser.given(parser.wait)  ? CommandLine::Action::wait
+                : parser.given(parser.drain) ? CommandLine::Action::drain
+                                             : CommandLine::Action::upgrade;
   if (line.action == CommandLine::Action::status) return line;
-  const bool waits = line.action == CommandLine::Action::wait;
+  const bool waits = line.action == CommandLine::Action::wait, drains = line.action == CommandLine::Action::drain;
   if (waits && !typed.ready && !typed.synced) return misused("wait: name what to wait for, --ready or --synced");
-  const std::string& text = waits ? typed.timeout : typed.drain_wait;
+  const std::string& text = waits ? typed.timeout : drains ? typed.drain_wait : typed.upgrade_timeout;
   const auto ms = parse_duration_ms(text, 1000);
   if (!ms)
-    return misused(fmt::format("--{}: wanted a time such as 500ms, 25s or 2m, not '{}'", waits ? "timeout" : "wait",
+    return misused(fmt::format("--{}: wanted a time such as 500ms, 25s or 2m, not '{}'", drains ? "wait" : "timeout",
                                printable(text)));
   line.timeout_ms = *ms;
   return line;
@@ -241,7 +252,8 @@ CommandLine parse_command_line(std::vector<std::string> arguments, const Texts& 
   if (typed.version) return leave(kExitOk, version_text() + "\n");
   if (typed.reference == "yaml") return leave(kExitOk, reference_yaml());
   if (typed.reference == "markdown") return leave(kExitOk, reference_markdown());
-  if (parser.given(parser.status) || parser.given(parser.wait) || parser.given(parser.drain)) {
+  const std::array remotes = {parser.status, parser.wait, parser.drain, parser.upgrade};
+  if (std::any_of(remotes.begin(), remotes.end(), [&](const auto* each) { return parser.given(each); })) {
     return remote(typed, parser, environment);
   }
   return instance(typed, environment);

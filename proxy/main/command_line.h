@@ -23,6 +23,7 @@ struct CommandLine {
     status,  ///< the rest talks to a running instance at `admin`
     wait,
     drain,
+    upgrade,
   };
   Action action = Action::leave;
   int exit_code = kExitOk;
@@ -35,12 +36,12 @@ struct CommandLine {
   std::vector<std::string> warnings;  // to be logged
   bool forget_state = false;
 
-  // status, wait, drain
+  // status, wait, drain, upgrade
   Address admin;
   bool watch = false;
   bool json = false;
   bool synced = false;     // wait for synced instead of ready
-  int64_t timeout_ms = 0;  // wait, drain
+  int64_t timeout_ms = 0;  // wait, drain, upgrade
 };
 
 /// `arguments` without the program's name.

@@ -10,6 +10,7 @@
 #include "proxy/main/reload.h"
 #include "proxy/main/service_notice.h"
 #include "proxy/main/subcommands.h"
+#include "proxy/main/upgrade.h"
 
 namespace sidestream {
 namespace {
@@ -41,20 +42,45 @@ Result<Texts> apply_state(CommandLine& line) {
   return state;
 }
 
-Task<void> start(instance::Instance& instance, ServiceNotice& notice, UvWorld& world, int& exit_code) {
-  auto started = co_await instance.start();
-  if (started.ok()) {
-    log_notice("instance", "sidestream {} is up at {}", SIDESTREAM_VERSION, instance.node_address().text());
-    // Clients are accepted. Not before the first sync: a primary that is away would make systemd give us up.
-    notice.ready();
-    if (notice.wanted()) co_await send_heartbeats(notice, instance.group());
-    co_return;
+/// What was changed by CONFIG SET in the process whose place we take.
+Result<void> apply_legacy(const instance::Legacy& legacy, Config& config) {
+  for (const auto& [name, text] : legacy.options) {
+    auto done = set(config, name, text);
+    RETURN_IF_ERROR(done);
   }
-  exit_code = complain("sidestream: " + started.error().detail, kExitFatal);
-  world.stop();
+  return {};
 }
 
-int run(CommandLine line) {
+Task<void> start(instance::Instance& instance, std::optional<Inheritance> inheritance, ServiceNotice& notice,
+                 UvWorld& world, int& exit_code) {
+  TaskSet heartbeats;
+  const auto up = [&] {
+    log_notice("instance", "sidestream {} is up at {}", SIDESTREAM_VERSION, instance.node_address().text());
+    instance.answer_admin();
+    // Clients are accepted. Not before the first sync: a primary that is away would make systemd give us up.
+    notice.ready();
+    if (notice.wanted()) heartbeats.add(send_heartbeats(notice, instance.group()));
+  };
+  auto started = Result<void>();
+  if (inheritance) {
+    auto taken = co_await take_over(instance, world, std::move(*inheritance), up);
+    started = std::move(taken);
+  } else {
+    instance.answer_admin();
+    auto begun = co_await instance.start();
+    started = std::move(begun);
+    if (started.ok()) up();
+  }
+  if (!started.ok()) {
+    exit_code = complain("sidestream: " + started.error().detail, kExitFatal);
+    world.stop();
+  }
+  co_await Signal().wait();  // the heartbeats go on
+}
+
+int run(CommandLine line, std::vector<std::string> arguments) {
+  auto inheritance = receive_inheritance();
+  if (!inheritance.ok()) return complain("sidestream: " + inheritance.error().detail, kExitFatal);
   auto state = apply_state(line);
   if (!state.ok()) return complain("sidestream: " + state.error().detail, kExitConfig);
   auto log = set_log(log_settings(line.config));
@@ -67,8 +93,16 @@ int run(CommandLine line) {
   TlsInForce tls;
   auto loaded_tls = load_tls(line.config, tls);
   if (!loaded_tls.ok()) return complain("sidestream: " + loaded_tls.error().detail, kExitConfig);
-  UvWorld world(tls);
-  instance::Instance instance(world.world(), line.config, std::move(state).value());
+  std::vector<PassedListener> listeners;
+  instance::Legacy legacy;
+  if (inheritance.value()) {
+    listeners = std::move(inheritance.value()->listeners);
+    legacy = inheritance.value()->legacy;
+    auto applied = apply_legacy(legacy, line.config);
+    if (!applied.ok()) return complain("sidestream: " + applied.error().detail, kExitConfig);
+  }
+  UvWorld world(tls, std::move(listeners));
+  instance::Instance instance(world.world(), line.config, std::move(state).value(), std::move(legacy));
   auto bound = instance.bind();
   if (!bound.ok()) return complain("sidestream: " + bound.error().detail, kExitBind);
   ServiceNotice notice(process_environment());
@@ -91,8 +125,14 @@ int run(CommandLine line) {
     if (!reopened.ok()) log_error("log", "{}", reopened.error().detail);
   });
   world.on_stall([&] { instance.was_stopped(); });
+  Upgrade upgrade(std::move(arguments), instance, world, notice, [&] { world.stop(); });
+  instance.when_upgrade_wanted([&] { return upgrade.begin(); });
+  world.on_signal(SIGUSR2, [&] {
+    auto begun = instance.group().upgrade();
+    if (!begun.ok()) log_error("upgrade", "refused: {}", begun.error().detail);
+  });
   TaskSet starting;
-  starting.add(start(instance, notice, world, exit_code));
+  starting.add(start(instance, std::move(inheritance).value(), notice, world, exit_code));
   starting.add(reloader.watch_files());
   world.run();
   return exit_code;
@@ -105,5 +145,5 @@ int main(int argc, char** argv) {
   using namespace sidestream;
   CommandLine line = parse_command_line(std::vector<std::string>(argv + 1, argv + argc), process_environment());
   if (line.action != CommandLine::Action::run) return subcommand(line);
-  return run(std::move(line));
+  return run(std::move(line), std::vector<std::string>(argv, argv + argc));
 }

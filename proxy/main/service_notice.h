@@ -32,6 +32,8 @@ class ServiceNotice {
   int64_t heartbeat_ms() const { return heartbeat_ms_; }
 
   void ready() { send("READY=1"); }
+  /// Another process goes on as the service.
+  void main_process_is(int64_t pid) { send("MAINPID=" + std::to_string(pid)); }
   void stopping() { send("STOPPING=1\nSTATUS=draining"); }
   /// The loop turns; `status` is one line for `systemctl status`.
   void heartbeat(std::string_view status);

@@ -124,6 +124,43 @@ int drain(const CommandLine& line) {
   return fail(fmt::format("{} still connected after {} ms", who, line.timeout_ms));
 }
 
+struct Running {
+  int64_t pid = 0;
+  std::string version, upgrade, trouble;
+};
+
+/// Nothing: it does not answer (for a moment), or says something else.
+std::optional<Running> running_process(const Address& admin, int64_t ask_ms) {
+  auto answer = ask_admin(admin, "GET", kStatusPath, ask_ms);
+  if (!answer.ok()) return std::nullopt;
+  const auto status = nlohmann::json::parse(answer.value().body, nullptr, false);
+  if (!status.is_object() || !status.contains("process")) return std::nullopt;
+  const auto text = [&](const char* path) { return status.value(nlohmann::json::json_pointer(path), std::string()); };
+  return Running{status.value(nlohmann::json::json_pointer("/process/pid"), int64_t{0}), text("/version"),
+                 text("/process/upgrade/state"), text("/process/upgrade/trouble")};
+}
+
+int upgrade(const CommandLine& line) {
+  const auto before = running_process(line.admin, kAskMs);
+  if (!before) return fail(line.admin.text() + " does not answer as an instance that can be upgraded");
+  auto answer = ask_admin(line.admin, "POST", "/api/v1/upgrade", kAskMs);
+  if (!answer.ok()) return fail(answer.error().detail);
+  if (answer.value().status / 100 != 2) {
+    return fail(fmt::format("refused (HTTP status {}): {}", answer.value().status, one_line(answer.value().body)));
+  }
+  Running now;
+  const bool ended = poll_until(line.timeout_ms, [&](int64_t ask_ms) {
+    const auto answered = running_process(line.admin, ask_ms);
+    if (answered) now = *answered;
+    return answered && (now.pid != before->pid || now.upgrade == "failed");
+  });
+  if (!ended) return fail("it is not over yet; `sidestream status` and the log show more");
+  if (now.pid == before->pid) return fail("the upgrade was given up, all is as before: " + printable(now.trouble, 512));
+  print(fmt::format("process {} (sidestream {}) was succeeded by process {} (sidestream {})\n", before->pid,
+                    printable(before->version), now.pid, printable(now.version)));
+  return kExitOk;
+}
+
 }  // namespace
 
 int subcommand(const CommandLine& line) {
@@ -134,6 +171,8 @@ int subcommand(const CommandLine& line) {
       return wait(line);
     case CommandLine::Action::drain:
       return drain(line);
+    case CommandLine::Action::upgrade:
+      return upgrade(line);
     case CommandLine::Action::run:
     case CommandLine::Action::leave:
       break;

@@ -8,6 +8,9 @@
 namespace sidestream::replication {
 namespace {
 
+constexpr int64_t kMovingShare = 8;           // of a full backlog
+constexpr int64_t kLeastBacklog = 16 * 1024;  // the smallest that a stock server can have
+
 int64_t number(std::string_view info, std::string_view name, int64_t missing) {
   return parse_int(resp::info_field(info, name)).value_or(missing);
 }
@@ -21,7 +24,11 @@ AttachPlan plan_anew(const std::optional<UpstreamFacts>& facts, int64_t backlog_
   if (!facts || !facts->backlog_active || facts->history.replid.empty()) return plan;
   plan.kind = AttachPlan::Kind::fresh_backlog;
   plan.replid = facts->history.replid;
-  plan.next_byte = std::max(facts->first_byte, facts->offset.next_byte() - backlog_bytes);
+  // A backlog that has begun to drop bytes drops more until we ask: the oldest byte would cost a full resync.
+  const int64_t end = facts->offset.next_byte();
+  const int64_t held = end - facts->first_byte;
+  const int64_t moves = facts->first_byte > 1 && held >= kLeastBacklog ? held / kMovingShare : 0;
+  plan.next_byte = std::max(facts->first_byte + moves, end - backlog_bytes);
   plan.in_sync_from = facts->offset;
   return plan;
 }

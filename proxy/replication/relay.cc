@@ -83,7 +83,22 @@ void Relay::set_announce(int listening_port, std::string ip) { announcement_ = {
 
 void Relay::resize_backlog() { stream_.resize_backlog(); }
 
+Task<void> Relay::retire() {
+  retired_ = true;
+  kick_replicas("another process goes on with it");
+  fetch_.cancel_all();
+  fetching_ = false;
+  arriving_.reset();
+  co_await stream_.suspend_disk();
+}
+
+void Relay::resume() {
+  retired_ = false;
+  stream_.resume_disk();
+}
+
 void Relay::adopt(std::unique_ptr<ByteStream> stream, ReplicaHello hello, SyncRequest request, std::string leftover) {
+  if (retired_) return;  // closed: it comes again, to the next process
   const uint64_t id = ++last_link_id_;
   DownstreamLink::Owner& owner = *this;
   auto link = std::make_unique<DownstreamLink>(world_, config_, stream_, owner, id, std::move(stream), std::move(hello),
@@ -361,6 +376,7 @@ void Relay::release_if_alone() {
 Task<void> Relay::tick() {
   for (int64_t ticks = 0;;) {
     co_await world_.clock.sleep(kTickMs);
+    if (retired_) continue;
     for (const auto& [id, link] : links_) link->check_time();
     spool_.enforce_bounds();
     release_if_alone();

@@ -77,6 +77,10 @@ class Relay : private UpstreamLink::Owner,
   void serve_alone();
   /// Drops the upstream connection; it is made again at once (CLIENT KILL TYPE master). False: there was none.
   bool disconnect_upstream();
+  /// Lets go of all replicas and of `dir`, for another process that goes on with them; the stream is still followed, in
+  /// memory, so that resume() has missed nothing.
+  Task<void> retire();
+  void resume();
   /// Replicas that can give a snapshot; the least busy one is asked first, the upstream is always the last resort.
   void set_snapshot_sources(std::vector<Address> sources);
   /// What every connection of ours that asks for a stream says about us. Empty `ip`: the other side sees where we come
@@ -207,6 +211,7 @@ class Relay : private UpstreamLink::Owner,
   std::map<uint64_t, int> newest_formats_;  // of RDB, that a replica can load, by link
   std::unique_ptr<UpstreamLink> upstream_;
   bool alone_ = false;
+  bool retired_ = false;
   ReplOffset replicas_have_;  // upstream-ack's quorum of them, never less
   Reaper reaper_;
   int64_t alone_since_us_ = -1;  // no replica is attached; -1: one is

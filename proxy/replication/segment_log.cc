@@ -227,7 +227,9 @@ Task<void> SegmentLog::remove(uint64_t number) {
 Task<void> SegmentLog::write_out() {
   for (;;) {
     while (!has_work()) co_await work_.wait();
+    writing_ = true;
     auto outcome = co_await write_next();
+    writing_ = false;
     report(outcome);
     if (outcome.ok()) continue;
     // What the file holds behind its last good frame is not known any more: go on in another one.
@@ -236,10 +238,22 @@ Task<void> SegmentLog::write_out() {
   }
 }
 
+Task<void> SegmentLog::suspend() {
+  suspended_ = true;
+  work_.notify_all();  // who waits for company has it
+  while (writing_) co_await world_.clock.sleep(1);
+}
+
+void SegmentLog::resume() {
+  suspended_ = false;
+  turned_ = true;  // what the newest file holds is not known any more
+  work_.notify_all();
+}
+
 /// Little writes wait for company.
 Task<void> SegmentLog::gather() {
   const int64_t until_us = world_.clock.now_us() + kGatherMs * 1000;
-  for (bool notified = true; notified && memory_.end() - end_ < kGatherBytes;) {
+  for (bool notified = true; notified && !suspended_ && memory_.end() - end_ < kGatherBytes;) {
     const bool woken = co_await work_.wait_until(world_.clock, until_us);
     notified = woken;
   }

@@ -50,6 +50,10 @@ class SegmentLog {
   /// The memory tier got more; commands are known to end at `boundary`.
   void grew(ReplOffset boundary);
 
+  /// Another process has the files until resume(): nothing is written. Returns when nothing is under way.
+  Task<void> suspend();
+  void resume();
+
   /// The bytes at hand: first_byte ... end - 1.
   int64_t first_byte() const { return segments_.empty() ? end_ : segments_.front()->first; }
   int64_t end() const { return end_; }
@@ -95,7 +99,7 @@ class SegmentLog {
   void trim();
   void report(const Result<void>& outcome);
   bool enabled() const { return config_.repl_backlog_disk_size > 0; }
-  bool has_work() const { return enabled() && begun_ && (turned_ || memory_.end() > end_); }
+  bool has_work() const { return !suspended_ && enabled() && begun_ && (turned_ || memory_.end() > end_); }
   uint64_t segment_bytes_max() const;
   size_t index_of(int64_t from) const;
   int64_t end_of(size_t index) const;
@@ -115,7 +119,9 @@ class SegmentLog {
   ReplOffset boundary_;
   bool begun_ = false;
   bool turned_ = false;  // the next byte begins a segment
-  uint64_t turns_ = 0;   // to notice turns during a wait
+  bool suspended_ = false;
+  bool writing_ = false;
+  uint64_t turns_ = 0;  // to notice turns during a wait
   std::vector<std::shared_ptr<File>> unsynced_;
   std::string trouble_;
   Signal work_;

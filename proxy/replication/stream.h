@@ -80,6 +80,9 @@ class Stream : private StreamScanner::Visitor {
   /// How often bytes became void or ids changed.
   uint64_t turns() const { return turns_; }
   const SegmentLog& disk() const { return disk_; }
+  /// See SegmentLog.
+  Task<void> suspend_disk() { return disk_.suspend(); }
+  void resume_disk() { disk_.resume(); }
   /// Last byte received.
   ReplOffset offset() const { return ReplOffset::before(backlog_.end()); }
   ReplOffset safe_boundary() const { return scanner_.safe_boundary(); }

@@ -91,11 +91,8 @@ void ClientSession::process() {
   }
   while (pause_ == Pause::none && !closing_ && !handing_over_ && !input_.empty()) {
     awaits_moved_ = awaits_moved_ && replies_.owed() > 0;
-    if (awaits_moved_ || replies_.owed() >= limits::kRepliesPendingMax ||
-        replies_.owed_bytes() >= limits::kRepliesPendingBytes) {
-      pause(Pause::drained);
-      break;
-    }
+    const bool full = replies_.owed() >= core_.replies_pending_max;
+    if ((awaits_moved_ || full || replies_.owed_bytes() >= limits::kRepliesPendingBytes) && must_wait()) break;
     if (replies_.out().size() + stream_->unsent() > limits::kOutputPauseBytes) {
       pause(Pause::output);
       tasks_.add(wait_for_output());
@@ -378,8 +375,7 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
     if (auto refused = refuse_by_rules(*entry)) return refused;
   }
   if (entry->denied) {
-    const std::string refusal = "NOPERM '" + entry->name + "' is denied by the configuration (deny-commands)";
-    return in_transaction() ? refuse_queued(refusal) : answer_error(refusal);
+    if (auto taken = special(*entry)) return taken;
   }
   if (reserved_ && !allowed_to_reserved(*entry)) {
     answer_error("ERR max number of clients reached");

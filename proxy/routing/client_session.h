@@ -22,6 +22,7 @@
 #include "proxy/routing/caller.h"
 #include "proxy/routing/client_parts.h"
 #include "proxy/routing/input_buffer.h"
+#include "proxy/routing/passed_client.h"
 #include "proxy/routing/read_need.h"
 #include "proxy/routing/reply_queue.h"
 #include "proxy/routing/server_connection.h"
@@ -51,6 +52,7 @@ class ClientSession {
   bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
   /// Not yet back at its channels, or at MONITOR.
   bool feed_moves() const { return move_.feed || move_.monitor || confirmations_dropped_ > 0; }
+  void leave_if_idle(), restore(PassedClient client);  ///< to the next process, and there before start()
   bool idle() const, concerned_by_role() const;  ///< Sentinel's word that the role changes is meant for this client
   bool held() const { return pause_ == Pause::server; }
   bool subscribed() const { return subscriptions_ && subscriptions_->count() > 0; }
@@ -70,9 +72,8 @@ class ClientSession {
   void lease_lost(const ServerConnection* which);
   /// What a paused request waited for may have come.
   void wake();
-  /// Closed when it has got what it is owed. Nothing more is run.
-  void finish();
-  void kill();
+  /// Closed when it has got what it is owed, or at once. Nothing more is run.
+  void finish(), kill();
   /// A kill, shrinking, the idle timeout. Every second.
   void tick(int64_t now_ms), users_changed();
   const Login& login() const { return login_; }
@@ -90,22 +91,25 @@ class ClientSession {
   enum class Taken : uint8_t { yes, not_yet };
 
   // client_session.cc
-  Task<void> read_requests();
-  void process();
-  Taken run();
-  Taken dispatch(const Entry& entry, resp::CommandClass cls);
+  Task<void> read_requests(), wait_for_output();
+  Taken run(), dispatch(const Entry& entry, resp::CommandClass cls);
   std::optional<Taken> refuse_early(const Entry* entry);
   bool allowed_to_reserved(const Entry& entry) const, lacks_replicas(const Entry& entry) const,
       is_ours(const Entry& entry) const, may_not_write(const Entry& entry);
   void protocol_error(), sent_too_much();
   Taken unknown_command(const Entry* container), held_too_long(), refuse_write();
   Taken pause(Pause reason), hold(bool write);
-  void end_hold(), resume(), on_end_of_input(), close_if_done();
+  void end_hold(), resume(), on_end_of_input(), close_if_done(), process();
   Taken answer(std::string_view frame) { return reply(frame), Taken::yes; }
-  Taken answer_error(std::string_view text);
+  Taken answer_error(std::string_view text), refuse_queued(std::string_view text);
   void flush(), reply(std::string_view frame);
-  Task<void> wait_for_output();
   ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
+
+  // client_faults.cc, client_passing.cc
+  std::optional<Taken> special(const Entry& entry), inject(const Entry& entry);
+  Task<void> go_on_after(int64_t delay_ms), leave();
+  bool may_leave() const, must_wait();
+  void begin_to_leave();
 
   // client_large.cc
   bool recognize_large(), pass_on(), too_far_ahead() const;
@@ -124,28 +128,27 @@ class ClientSession {
       forward_on_lease(const Entry& entry);
   Caller caller() const;
   Task<void> run_local(std::vector<std::string> args), hand_over(std::vector<std::string> args);
-  std::string take_effect(Answer answer);
   void finish_step(std::string_view frame), finish_private_reply(std::string_view frame),
       finish_tracking(std::string_view frame);
   bool overtakes(Lane lane, const ServerConnection& next), borrow_lease(LeaseUse use);
   void return_lease(bool reusable), note_keys(FreshnessMap::Batch& batch, const Entry& entry);
   uint64_t expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number = 0);
   std::string_view wire_request();
+  std::string take_effect(Answer answer);
 
   // client_scripts.cc
   Taken script(const Entry& entry), run_script(const Entry& entry), script_everywhere(const Entry& entry);
   bool read_script(const ScriptCall& call);
   Taken read_script_at_primary(const ScriptCall& call), kill_scripts();
   bool refused_for_want_of_replicas(const Entry& entry, const ScriptCall& call) const;
-  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame);
-  std::string_view reading_form(const Entry& reader);
+  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame),
+      reading_form(const Entry& reader);
   void learn_script(const Entry& entry), tell_scripts(const Entry& entry), finish_script();
   Task<void> kill_scripts_at_servers(std::string request);
 
   // client_transactions.cc
   Taken transaction(const Entry& entry), watch(const Entry& entry), unwatch(const Entry& entry), exec(), discard();
   Taken queue(const Entry* entry), queue_at_server(const Entry* entry), queue_here();
-  Taken refuse_queued(std::string_view text);
   std::optional<Taken> reach_server();
   bool completes_exec(std::string_view frame);
   Task<void> exec_own(std::vector<Transaction::Own> own),
@@ -204,15 +207,13 @@ class ClientSession {
   uint64_t last_batch_ = 0;  // of its last write; 0: it wrote nothing
   bool no_evict_ = false;
   ReplyMode reply_mode_ = ReplyMode::on;
-  bool muted_ = false;  // the request being run gets no reply
+  bool muted_ = false, delayed_ = false;  // the request being run gets no reply; was delayed by a fault
 
   Pause pause_ = Pause::none;
-  bool blocking_ = false;  // Pause::reply: for a command that may wait for ever
-  bool input_ended_ = false;
-  bool closing_ = false;       // no more requests; closed when nothing is owed
-  bool handing_over_ = false;  // becomes a replica
-  bool awaits_moved_ = false;
-  int64_t hold_until_us_ = 0;  // 0: no request is held
+  bool blocking_ = false;                             // Pause::reply: for a command that may wait for ever
+  bool input_ended_ = false, closing_ = false;        // no more requests; closed when nothing is owed
+  bool handing_over_ = false, awaits_moved_ = false;  // becomes a replica, or goes to another process
+  int64_t hold_until_us_ = 0;                         // 0: no request is held
   size_t held_bytes_ = 0;
 
   InputBuffer input_;
@@ -228,8 +229,7 @@ class ClientSession {
   bool redirected_to_ = false;           // others' invalidations come by the feed
   FeedMove move_;
   size_t confirmations_due_ = 0, confirmations_dropped_ = 0;
-  bool partial_ = false;  // request_ is the beginning of a large request
-  bool output_watched_ = false;
+  bool partial_ = false, output_watched_ = false;  // request_ is the beginning of a large request
   std::unique_ptr<LargeRequest> large_;
   std::unique_ptr<ScriptRun> script_;
   std::unique_ptr<Tracking> tracking_;

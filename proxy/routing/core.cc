@@ -113,6 +113,24 @@ void Core::set_users(std::shared_ptr<const Users> now) {
   for (ClientSession* session : sessions.all()) session->users_changed();
 }
 
+void Core::adopt(std::unique_ptr<MovingStream> stream, PassedClient client) {
+  auto adopted = world.network.adopt(std::move(stream));
+  ClientSession& session = sessions.add(*this, std::move(adopted), client.face, client.reserved, client.id);
+  session.restore(std::move(client));
+  session.start();
+}
+
+void Core::pass_clients() {
+  clients_leave = true;
+  replies_pending_max = 0;  // who goes on sending stops before the next request
+  for (ClientSession* session : sessions.all()) session->leave_if_idle();
+}
+
+void Core::keep_clients() {
+  clients_leave = false;
+  replies_pending_max = limits::kRepliesPendingMax;
+}
+
 void Core::remove(ClientSession& session) {
   if (sessions.find(session.place(), session.id()) == nullptr) return;
   std::erase_if(hello_subscribers, [&](const ReplyTo& each) { return each.session_id == session.id(); });

@@ -14,6 +14,7 @@
 #include "proxy/routing/core_ring.h"
 #include "proxy/routing/guest.h"
 #include "proxy/routing/large_keys.h"
+#include "proxy/routing/limits.h"
 #include "proxy/routing/plane.h"
 #include "proxy/routing/servers.h"
 #include "proxy/routing/session_table.h"
@@ -60,10 +61,17 @@ struct Core final : ReplySink, PoolOwner {
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
   uint64_t failed_logins = 0, refused_by_rules = 0;
   std::vector<ReplyTo> hello_subscribers;
+  size_t replies_pending_max = limits::kRepliesPendingMax;
+  bool clients_leave = false;  // to the process that takes our place
 
   /// A client that the plane has let in. `reserved`: see ClientSession.
   void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id);
   void set_users(std::shared_ptr<const Users> now);
+  /// One that another process had.
+  void adopt(std::unique_ptr<MovingStream> stream, PassedClient client);
+  /// Clients go to the next process, each as soon as it can; to be called again until all are gone.
+  void pass_clients();
+  void keep_clients();
   /// Another history has begun.
   void hear_of_history(uint64_t epoch);
   /// `visit` has seen every core when this returns.

@@ -63,6 +63,12 @@ void CoreThread::adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t sess
   });
 }
 
+void CoreThread::pass_client(std::unique_ptr<MovingStream> stream, PassedClient client) {
+  cores_.post([stream = std::move(stream), client = std::move(client)](Cores& cores) mutable {
+    cores.pass_client(std::move(stream), std::move(client));
+  });
+}
+
 void CoreThread::session_ended(uint64_t session_id) {
   cores_.post([session_id](Cores& cores) { cores.session_ended(session_id); });
 }

@@ -58,6 +58,7 @@ class CoreThread final : public PlaneHost, public CoreRing {
   std::optional<std::string> answer_at_once(const Caller&, std::span<const std::string_view>) override { return {}; }
   void adopt_replica(std::unique_ptr<ByteStream> stream, uint64_t session_id, std::vector<std::string> args,
                      std::string leftover) override;
+  void pass_client(std::unique_ptr<MovingStream> stream, PassedClient client) override;
   std::string ping_reply() override { return facts_.ping; }
   bool role_is_primary(Face face) override { return facts_.is_primary[static_cast<size_t>(face)]; }
   void session_ended(uint64_t session_id) override;

@@ -39,6 +39,16 @@ void Cores::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved) 
   });
 }
 
+void Cores::adopt_passed(std::unique_ptr<MovingStream> stream, PassedClient client) {
+  commons.clients.fetch_add(1, std::memory_order_relaxed);
+  const size_t which = dealt_++ % (others_.size() + 1);
+  if (which == 0) return first_->adopt(std::move(stream), std::move(client));
+  share_host_facts();
+  others_[which - 1]->post([stream = std::move(stream), client = std::move(client)](Core& core) mutable {
+    core.adopt(std::move(stream), std::move(client));
+  });
+}
+
 void Cores::adopt_replica(std::unique_ptr<MovingStream> stream, uint64_t session_id, std::vector<std::string> args,
                           std::string leftover) {
   host_.adopt_replica(world_.network.adopt(std::move(stream)), session_id, std::move(args), std::move(leftover));

@@ -5,6 +5,7 @@
 // next. With one core nothing travels. Failure modes: none of its own; the end waits for the threads.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,6 +32,9 @@ class Cores final : public CoreRing {
   }
   /// To the next core. Its id is given out here.
   void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved);
+  void adopt_passed(std::unique_ptr<MovingStream> stream, PassedClient client);
+  uint64_t last_client() const { return last_client_; }
+  void begin_ids_behind(uint64_t id) { last_client_ = std::max(last_client_, id); }
   void config_changed();
   /// Sees that the other cores know what the host says.
   void share_host_facts();
@@ -55,6 +59,9 @@ class Cores final : public CoreRing {
   void drop_question(CoreThread& from, uint64_t question);
   void adopt_replica(std::unique_ptr<MovingStream> stream, uint64_t session_id, std::vector<std::string> args,
                      std::string leftover);
+  void pass_client(std::unique_ptr<MovingStream> stream, PassedClient client) {
+    host_.pass_client(std::move(stream), std::move(client));
+  }
   void session_ended(uint64_t session_id) { host_.session_ended(session_id); }
   void primary_refuses() { host_.primary_refuses(); }
   void begin_visit(size_t asker, uint64_t visit_id, Visit visit) override;

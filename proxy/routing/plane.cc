@@ -12,6 +12,7 @@
 #include "proxy/routing/cores.h"
 #include "proxy/routing/limits.h"
 #include "proxy/routing/read_need.h"
+#include "proxy/routing/special_commands.h"
 
 namespace sidestream::routing {
 namespace {
@@ -63,7 +64,7 @@ void Plane::set_targets(std::vector<TargetFacts> targets) {
 }
 
 void Plane::set_commands(resp::CommandTable table, std::string server_version, int databases) {
-  table.deny(core_.config.deny_commands);
+  table.deny(special_commands(core_.config, table));
   auto shared = std::make_shared<const resp::CommandTable>(std::move(table));
   auto users = users_for(*shared);
   cores_->tell([shared = std::move(shared), users = std::move(users), server_version = std::move(server_version),
@@ -121,6 +122,24 @@ void Plane::adopt(std::unique_ptr<ByteStream> stream, Face face) {
   }
   cores_->adopt(std::move(stream), face, reserved);
 }
+
+void Plane::adopt_passed(PassedStream stream, PassedClient client) {
+  stream.unsent = std::move(client.unsent);
+  cores_->adopt_passed(stream_of(std::move(stream)), std::move(client));
+}
+
+uint64_t Plane::last_client_id() const { return cores_->last_client(); }
+void Plane::begin_ids_behind(uint64_t id) { cores_->begin_ids_behind(id); }
+
+void Plane::pass_clients() {
+  cores_->tell([](Core& core) { core.pass_clients(); });
+}
+
+void Plane::keep_clients() {
+  cores_->tell([](Core& core) { core.keep_clients(); });
+}
+
+void Plane::others_wrote(ReplOffset offset) { core_.freshness.stream_wrote_anything(offset); }
 
 Task<Result<ReplOffset>> Plane::fence(Caller caller) {
   if (!caller.has_written) co_return ReplOffset{0};
@@ -210,7 +229,7 @@ std::string Plane::explain(std::span<const std::string_view> args, const Caller&
   const resp::CommandEntry* entry = core_.commands->find(args);
   if (entry == nullptr) return "unknown command: refused";
   if (!core_.commands->arity_fits(*entry, args.size())) return "wrong number of arguments: refused";
-  if (entry->denied) return entry->name + ": refused, deny-commands";
+  if (is_denied(core_.config, *entry)) return entry->name + ": refused, deny-commands";
   CommandClass cls = resp::effective_class(*entry, args);
   const std::string what = fmt::format("{} ({})", entry->name, resp::class_name(cls));
   const bool of_nodes = entry->name.starts_with("acl") && !core_.users->configured();

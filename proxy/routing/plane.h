@@ -23,6 +23,7 @@
 #include "proxy/routing/counters.h"
 #include "proxy/routing/facts.h"
 #include "proxy/routing/freshness.h"
+#include "proxy/routing/passed_client.h"
 #include "proxy/routing/slow_log.h"
 
 namespace sidestream::routing {
@@ -48,6 +49,8 @@ class PlaneHost {
   virtual std::string ping_reply() = 0;
   /// What HELLO says there. The service face always says yes, without asking.
   virtual bool role_is_primary(Face face) = 0;
+  /// After Plane::pass_clients(): one that goes to the next process.
+  virtual void pass_client(std::unique_ptr<MovingStream> /*stream*/, PassedClient /*client*/) {}
   /// The client is gone, or has become a replica and adopt_replica() returned.
   virtual void session_ended(uint64_t session_id) = 0;
   /// The server that writes go to says that it is no primary any more: worth a look.
@@ -89,6 +92,15 @@ class Plane {
 
   /// A new client. Over maxclients it is told so and closed.
   void adopt(std::unique_ptr<ByteStream> stream, Face face);
+  /// One that another process had. Its id must not be given out again: see begin_ids_behind().
+  void adopt_passed(PassedStream stream, PassedClient client);
+  uint64_t last_client_id() const;
+  void begin_ids_behind(uint64_t id);
+  /// Clients go to the host (pass_client) as soon as they are in the middle of nothing; to be called again until all
+  /// are gone. Or they stay after all.
+  void pass_clients(), keep_clients();
+  /// Others wrote, through another process; up to here.
+  void others_wrote(ReplOffset offset);
   /// An offset at or past everything this client has written so far; 0 if it wrote nothing. Asks the primary if that
   /// is not known any more.
   Task<Result<ReplOffset>> fence(Caller caller);

@@ -114,9 +114,9 @@ def test_manual_page_tells_every_flag():
     page = (ROOT / "deploy/man/sidestream.1").read_text().replace("\\-", "-")
     told = set(re.findall(r"(--[a-z-]+)", page))
     helps = [subprocess.run([BINARY, *words, "--help"], capture_output=True, text=True, check=True).stdout
-             for words in ([], ["status"], ["wait"], ["drain"])]
+             for words in ([], ["status"], ["wait"], ["drain"], ["upgrade"])]
     assert told == set(re.findall(r"(--[a-z-]+)", "\n".join(helps)))
-    assert set(re.findall(r"^\.B sidestream ([a-z]+)$", page, re.M)) == {"status", "wait", "drain"}
+    assert set(re.findall(r"^\.B sidestream ([a-z]+)$", page, re.M)) == {"status", "wait", "drain", "upgrade"}
 
 
 def test_manual_page_is_well_formed():

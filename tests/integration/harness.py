@@ -270,6 +270,31 @@ def first_of(value):
     return value[0] if isinstance(value, list) else value
 
 
+class Successor:
+    """The process that an instance handed everything to: no child of ours, but used like one."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+
+    def poll(self):
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            state = "gone"
+        self.returncode = 0 if state in ("gone", "Z", "X") else None
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout):
+        wait_for(lambda: self.poll() is not None, timeout, f"the end of process {self.pid}")
+        return self.returncode
+
+
 class Instance(Process):
     """A sidestream process. `config` is the configuration as a dict; JSON is YAML."""
 
@@ -299,6 +324,12 @@ class Instance(Process):
     @property
     def announced_port(self):
         return self.config.get("announce-port", self.port)
+
+    def succeeded(self):
+        """The next process of it has taken over, the former one has ended: with this exit code."""
+        code = self.process.wait(60)
+        self.process = Successor(wait_for(lambda: self.status()["process"]["pid"], 10, "the next process to answer"))
+        return code
 
     def upstream_state(self):
         return self.status()["upstream"]["state"]

@@ -66,6 +66,11 @@ TEST_CASE("a stream that broke twice at the same place is given up") {
   CHECK(plan_attach(broken, upstream(kOurs, 2000, 500), 10'000).kind == Kind::full);
 }
 
+TEST_CASE("the oldest bytes of a full backlog may be gone by the time we ask for them") {
+  CHECK(plan_attach({}, upstream(kOther, 1'001'000, 1001), 1 << 20).next_byte == 1001 + 125'000);
+  CHECK(plan_attach({}, upstream(kOther, 1'001'000, 1), 1 << 20).next_byte == 1);
+}
+
 TEST_CASE("a fresh backlog may begin inside a command; INFO's offset is where one ends") {
   CHECK(plan_attach({}, upstream(kOther, 5000, 1), 10'000).in_sync_from == ReplOffset{5000});
 }

@@ -147,7 +147,7 @@ TEST_CASE("answers about itself") {
   CHECK(says(typed({"--version"}).out, "sidestream " SIDESTREAM_VERSION " ("));
   const CommandLine help = typed({"--help"});
   CHECK(help.exit_code == kExitOk);
-  for (const char* word : {"--config", "--node", "--replicaof", "--forget-state", "status", "wait", "drain"})
+  for (const char* word : {"--config", "--node", "--replicaof", "--forget-state", "status", "wait", "drain", "upgrade"})
     CHECK(says(help.out, word));
   CHECK_FALSE(says(help.out, "print-reference"));
   CHECK(says(typed({"--print-reference", "yaml"}).out, "repl-backlog-size: 64mb"));
@@ -169,6 +169,8 @@ TEST_CASE("subcommands and where they ask") {
   CHECK(typed({"wait", "--ready", "--synced"}).exit_code == kExitUsage);
   CHECK(typed({"wait", "--ready", "--timeout", "soon"}).exit_code == kExitUsage);
   CHECK(typed({"drain"}).timeout_ms == 25'000);
+  CHECK(typed({"upgrade", "--timeout", "2s"}).action == Action::upgrade);
+  CHECK(typed({"upgrade"}).timeout_ms == 60'000);
   CHECK(typed({"status", "--admin", "nowhere"}).exit_code == kExitUsage);
 }
 

@@ -53,6 +53,7 @@ std::string other_value(const Option& option) {
     case Kind::peer:
       return "10.0.0.1 7000";
     case Kind::list:
+      if (option.name == "faults") return "commands=GET+SET;delay=5ms,share=0.5;error=ERR on purpose";
       return option.name == "deny-commands" ? "KEYS,FLUSHALL" : "10.0.0.1:7000,unix:/run/s";
     case Kind::words:
     case Kind::acl_keys:
