@@ -191,8 +191,12 @@ class Picture {
     if (text(at(status_, "upstream"), "state") == "held") {
       trouble("", "the upstream is held: decide with redis-cli SIDESTREAM REVIVE, ACCEPT or REJECT");
     }
+    trouble("", text(at(status_, "reload"), "trouble"));
+    trouble("", text(at(at(status_, "process"), "upgrade"), "trouble"));
     const int64_t waiting = number(at(status_, "clients"), "held");
-    if (waiting > 0) trouble("", fmt::format("{} clients wait for a server to take their request", waiting));
+    if (waiting > 0)
+      trouble("", fmt::format("{} wait for a server to take their request",
+                              waiting == 1 ? "1 client" : fmt::format("{} clients", waiting)));
   }
 
   void counts() {

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import signal
 import socket
 
 from harness import HOST, wait_for
@@ -104,9 +105,26 @@ def test_requests_that_are_wrong(lab, binary):
 def test_secrets_are_not_shown(lab, binary):
     primary = lab.server()
     instance = lab.instance([primary], requirepass="hidden-word")
-    for path in ("/api/v1/config", "/api/v1/status", "/metrics"):
+    with instance.client() as client:
+        client("CONFIG", "SET", "masterauth", "hidden-word-2")
+        client.raw("AUTH", "default", "hidden-word-wrong"), client.raw("HELLO", "3", "AUTH", "x", "hidden-word-3")
+        client("CONFIG", "SET", "masterauth", "")
+    for path in ("/api/v1/config", "/api/v1/status", "/metrics", "/api/v1/events", "/api/v1/history"):
         assert "hidden-word" not in ask(instance, path)[2]
-    assert "hidden-word" not in instance.log_text()
+    assert "hidden-word" not in instance.log_text(), "with log.level debug"
+
+
+def test_the_log_is_opened_anew(lab, binary):
+    instance = lab.instance([lab.server()], log={"file": str(lab.dir / "log"), "level": "notice", "format": "json"})
+    moved = lab.dir / "log.1"
+    (lab.dir / "log").rename(moved)
+    instance.signal(signal.SIGUSR1)
+    wait_for((lab.dir / "log").exists, 10, "the new file")
+    instance("CONFIG", "SET", "repl-timeout", "61")
+    wait_for(lambda: "repl-timeout" in (lab.dir / "log").read_text(), 10, "lines in it")
+    assert "repl-timeout" not in moved.read_text()
+    for path in (moved, lab.dir / "log"):
+        assert all(json.loads(line)["msg"] for line in path.read_text().splitlines())
 
 
 def test_drain_ends_the_process_well(lab, binary):

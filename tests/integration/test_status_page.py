@@ -140,7 +140,7 @@ def test_trouble_is_told_with_what_to_do(browser, group):
     client = instance.client(timeout=60)
     client("CONFIG", "SET", "hold.timeout", "60s")
     client.send("SET", "k", "held")
-    wait_for(lambda: "wait for a server" in page.text("banners"), 20, "the banner of the held write")
+    wait_for(lambda: "waits for a server" in page.text("banners"), 20, "the banner of the held write")
     assert "SIDESTREAM NODES" in page.text("banners") and "not ready" in page.text("ready")
     page.check()
     page.shoot("phone-trouble")
@@ -163,3 +163,25 @@ def test_a_sync_has_a_bar(browser, lab, binary):
     assert replica.address in bar[0] and 0 <= bar[1] <= 100
     page.check()
     page.shoot("desk-sync")
+
+
+def test_quarantine_and_a_bad_configuration_are_told(browser, lab, binary):
+    primary, replica = lab.servers(2)
+    instance = lab.instance([primary, replica])
+    with instance.client() as client:
+        for i in range(50):
+            client("SET", f"k{i}", "v")
+    wait_for(lambda: replica("DBSIZE") == 50, 10, "the replica to have all")
+    primary.kill()
+    primary.start().wait_up()
+    (instance.dir / "sidestream.yaml").write_text("repl-timeout: soon\n")
+    assert ask(instance, "/api/v1/reload", "POST")[0] == 400
+    page = Page(browser, instance, dark=True)
+    wait_for(lambda: "The upstream is held" in page.text("banners"), 30, "the banner of the quarantine")
+    assert "SIDESTREAM REVIVE" in page.text("banners")
+    assert "sidestream.yaml:1:15" in page.text("banners") and "--check-config" in page.text("banners")
+    page.check()
+    page.shoot("desk-dark-held")
+    page = Page(browser, instance, size=PHONE)
+    page.check()
+    page.shoot("phone-held")
