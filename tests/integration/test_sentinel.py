@@ -7,6 +7,24 @@ from sentinel import NAME, NAMES, QUICKLY, Trio, follows, start_sentinels
 
 HELLO = "__sentinel__:hello"
 
+# What was measured with a real Sentinel 7.0, and where it is shown here:
+#   INFO with the lines that are parsed; numeric addresses       test_discovery, test_failover_when_the_node_dies
+#   hello looped back, else the link is made anew each 15 s      test_hello_works_while_the_node_is_dead_and_stays_here
+#   INFO answered with an error, or late                         never: test_info_is_answered_while_the_node_hangs
+#   PING: LOADING stays up, MISCONF is a failover                test_a_node_that_loads_stays_and_one_that_cannot_save_goes
+#   PING: MASTERDOWN stays up                                    test_ping_of_a_replica_that_must_not_serve
+#   another run_id is +reboot, nothing else                      test_another_process_is_a_reboot_and_nothing_else
+#   a replica says role:master, another master_port              test_a_replica_that_was_promoted_by_hand_is_put_back,
+#                                                                test_a_replica_of_the_wrong_primary_is_put_right
+#   master_link_down_since_seconds: INFO each second             test_info_is_answered_while_the_node_hangs
+#   a replica without a port is a phantom for ever               test_discovery; a node that is one for a moment:
+#                                                                test_failover.py
+#   the primary says role:slave                                  test_the_primary_is_moved_by_hand
+#   the old primary is back as a primary                         test_failover_when_the_instance_dies, test_fencing.py
+# What it needs of the node port: slots beyond maxclients, answers from memory, PING as above, SLAVEOF in its transaction
+# (CONFIG REWRITE, CLIENT KILL TYPE) below; service port: test_faces.py; a start, a freeze, being cut off: test_fencing.py,
+# test_partition.py.
+
 
 def reconfigure(client, *target):
     """What a Sentinel sends to make an instance a primary or a replica, in one write as it does; the six replies."""
@@ -134,6 +152,27 @@ def test_ping_tells_the_health_of_the_node(lab, binary):
     wait_for(lambda: ping(first) == b"+PONG\r\n", 10, "health again")
     node.kill()
     wait_for(lambda: ping(first).startswith(b"-ERR"), 10, "the same for a dead one")
+
+
+def test_info_is_answered_while_the_node_hangs(lab, binary):
+    """A Sentinel waits for it in front of its PING. Role before all that depends on it, identity of the instance."""
+    top, node = lab.servers(2)
+    instance = lab.instance([node], replicaof=top)
+    instance.wait_link()
+    usual, own = parse_info(instance("INFO")), node.info("server")["run_id"]
+    node.pause()
+    for _ in range(20):
+        with instance.client(timeout=2) as sentinel:
+            lines = parse_info(sentinel("INFO"))
+        assert set(usual) <= set(lines), "a line that is missing would mean: unchanged"
+        assert lines["run_id"] == usual["run_id"] != own and lines["tcp_port"] == str(instance.port)
+    fields = list(lines)
+    assert all(fields.index("role") < fields.index(name) for name in
+               ("master_host", "master_port", "master_link_status", "slave_repl_offset", "slave_priority"))
+    top.kill()
+    wait_for(lambda: instance.info()["master_link_status"] == "down", 10, "the link to be missed")
+    assert int(instance.info()["master_link_down_since_seconds"]) >= 0, "asked every second from now on"
+    node.resume()
 
 
 def test_ping_of_a_replica_that_must_not_serve(lab, binary):

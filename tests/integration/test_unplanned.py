@@ -1,5 +1,7 @@
 """The primary dies unasked: failover: auto, and the ledger of what that cost."""
 
+import subprocess
+
 import pytest
 
 from fault_proxy import FaultProxy
@@ -106,6 +108,11 @@ def test_what_a_frozen_primary_wrote_alone_is_in_the_ledger(lab, binary):
     assert new("EXISTS", "alone:0") == 0 and old("EXISTS", "alone:0") == 0
     files = list((gateway.front.dir / "data").glob("lost-*.resp"))
     assert len(files) == 1 and files[0].read_bytes().count(b"INCR") == count
+    scratch = lab.server()
+    with files[0].open() as text:
+        done = subprocess.run(["redis-cli", "-p", str(scratch.port), "--pipe"], stdin=text, capture_output=True, text=True)
+    assert "errors: 0" in done.stdout, done.stdout + done.stderr
+    assert sum(int(scratch("GET", key)) for key in scratch("KEYS", "alone:*")) == count, "it can be replayed"
 
 
 @pytest.mark.parametrize("instance_too", [False, True])
