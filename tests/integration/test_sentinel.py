@@ -7,23 +7,23 @@ from sentinel import NAME, NAMES, QUICKLY, Trio, follows, start_sentinels
 
 HELLO = "__sentinel__:hello"
 
-# What was measured with a real Sentinel 7.0, and where it is shown here:
-#   INFO with the lines that are parsed; numeric addresses       test_discovery, test_failover_when_the_node_dies
-#   hello looped back, else the link is made anew each 15 s      test_hello_works_while_the_node_is_dead_and_stays_here
-#   INFO answered with an error, or late                         never: test_info_is_answered_while_the_node_hangs
-#   PING: LOADING stays up, MISCONF is a failover                test_a_node_that_loads_stays_and_one_that_cannot_save_goes
-#   PING: MASTERDOWN stays up                                    test_ping_of_a_replica_that_must_not_serve
-#   another run_id is +reboot, nothing else                      test_another_process_is_a_reboot_and_nothing_else
-#   a replica says role:master, another master_port              test_a_replica_that_was_promoted_by_hand_is_put_back,
-#                                                                test_a_replica_of_the_wrong_primary_is_put_right
-#   master_link_down_since_seconds: INFO each second             test_info_is_answered_while_the_node_hangs
-#   a replica without a port is a phantom for ever               test_discovery; a node that is one for a moment:
-#                                                                test_failover.py
-#   the primary says role:slave                                  test_the_primary_is_moved_by_hand
-#   the old primary is back as a primary                         test_failover_when_the_instance_dies, test_fencing.py
-# What it needs of the node port: slots beyond maxclients, answers from memory, PING as above, SLAVEOF in its transaction
-# (CONFIG REWRITE, CLIENT KILL TYPE) below; service port: test_faces.py; a start, a freeze, being cut off: test_fencing.py,
-# test_partition.py.
+# What was measured with a real Sentinel 7.0, and where it is shown:
+#   INFO with the lines that are parsed, numeric addresses     test_discovery, test_failover_when_the_node_dies
+#   hello looped back, else the link is made anew each 15 s    test_hello_works_while_the_node_is_dead_and_stays_here
+#   INFO answered with an error, or late: never                test_info_is_answered_while_the_node_hangs
+#   PING: LOADING stays up, MISCONF is a failover:
+#                           test_a_node_that_loads_stays_and_one_that_cannot_save_goes
+#   PING: MASTERDOWN stays up                                  test_ping_of_a_replica_that_must_not_serve
+#   another run_id is +reboot, nothing else                    test_another_process_is_a_reboot_and_nothing_else
+#   a replica says role:master; another master_port            test_a_replica_that_was_promoted_by_hand_is_put_back,
+#                                                              test_a_replica_of_the_wrong_primary_is_put_right
+#   master_link_down_since_seconds: INFO each second           test_info_is_answered_while_the_node_hangs
+#   a replica without a port is a phantom for ever             test_discovery; a node that is one for a moment: failover
+#   the primary says role:slave                                test_the_primary_is_moved_by_hand
+#   the old primary is back as a primary                       test_failover_when_the_instance_dies, test_fencing.py
+# What it needs of the node port: slots beyond maxclients, answers from memory, PING as above, SLAVEOF in its
+# transaction (CONFIG REWRITE, CLIENT KILL TYPE): below. The service port: test_faces.py. A start, a freeze, being cut
+# off: test_fencing.py, test_partition.py.
 
 
 def reconfigure(client, *target):

@@ -110,7 +110,8 @@ def test_what_a_frozen_primary_wrote_alone_is_in_the_ledger(lab, binary):
     assert len(files) == 1 and files[0].read_bytes().count(b"INCR") == count
     scratch = lab.server()
     with files[0].open() as text:
-        done = subprocess.run(["redis-cli", "-p", str(scratch.port), "--pipe"], stdin=text, capture_output=True, text=True)
+        play = ["redis-cli", "-p", str(scratch.port), "--pipe"]
+        done = subprocess.run(play, stdin=text, capture_output=True, text=True)
     assert "errors: 0" in done.stdout, done.stdout + done.stderr
     assert sum(int(scratch("GET", key)) for key in scratch("KEYS", "alone:*")) == count, "it can be replayed"
 
