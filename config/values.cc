@@ -342,4 +342,10 @@ Result<ReadPolicy> parse_read_policy(std::string_view name) {
   return refuse({.kind = Kind::choice, .choices = kPolicies}, name);
 }
 
+size_t quorum_of(std::string_view text) {
+  constexpr std::string_view kQuorum = "quorum:";
+  if (!text.starts_with(kQuorum)) return 0;
+  return static_cast<size_t>(std::max<int64_t>(parse_int(text.substr(kQuorum.size())).value_or(0), 0));
+}
+
 }  // namespace sidestream

@@ -9,6 +9,8 @@ namespace sidestream {
 
 Result<void> read_value(const Slot& slot, const Type& type, std::string_view text);
 std::string write_value(const Slot& slot, const Type& type);
+/// N of "quorum:N"; 0 for anything else.
+size_t quorum_of(std::string_view text);
 /// "64mb" for 67108864: the largest unit that divides it.
 std::string size_text(int64_t bytes);
 

@@ -166,6 +166,8 @@ class Group {
   /// One command to the lead node, or to every node (the first error wins).
   virtual Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) = 0;
   virtual Task<Result<resp::Value>> ask_all(std::vector<std::string> args) = 0;
+  /// A conversation of the caller's own with the server that takes writes. Errc::refused: there is none.
+  virtual Task<Result<std::unique_ptr<replication::NodeConnection>>> open_to_primary() = 0;
   /// Has the primary ask its replicas for acknowledgements now; they arrive through the relay.
   virtual void request_acks() = 0;
   /// Whether a live option can be as `fresh` has it, at this moment. Errc::refused with what to do instead.

@@ -14,7 +14,6 @@
 namespace sidestream::admin {
 namespace {
 
-constexpr int64_t kAckRequestEveryMs = 500;
 constexpr int64_t kLookForTokenEveryMs = 5;
 
 std::string error(std::string_view text) {
@@ -28,10 +27,6 @@ std::string simple(std::string_view text) {
   resp::append_simple(out, text);
   return out;
 }
-
-constexpr std::string_view kWaitOnReplica =
-    "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured "
-    "to be writable (which is not the default) writes to replicas are just local and are not propagated.";
 
 constexpr std::string_view kHelp[] = {
     "SIDESTREAM <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -121,10 +116,6 @@ std::optional<std::string> refusal(std::string_view command) {
         "port");
   }
   if (command == "module") return error("ERR MODULE LOAD and UNLOAD are not passed on: use the node's own port");
-  if (command == "waitaof") {
-    return error(
-        "ERR WAITAOF is not available through this instance: use WAIT, which counts replicas that applied the write");
-  }
   if (command == "readonly" || command == "readwrite" || command == "asking" || command == "cluster") {
     return error("ERR This instance has cluster support disabled");
   }
@@ -153,7 +144,8 @@ LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
                {"role", &LocalCommands::role},         {"replicaof", &LocalCommands::replicaof},
                {"slaveof", &LocalCommands::replicaof}, {"failover", &LocalCommands::failover},
                {"config", &LocalCommands::config},     {"sidestream", &LocalCommands::sidestream},
-               {"acl", &LocalCommands::acl_load}};
+               {"acl", &LocalCommands::acl_load},
+               {"waitaof", &LocalCommands::waitaof}};
 }
 
 std::optional<std::string> LocalCommands::at_once(const routing::Caller& caller,
@@ -251,38 +243,6 @@ Task<routing::Answer> LocalCommands::info(routing::Caller caller, std::vector<st
   const std::string lead = co_await group_.lead_info(everything);
   std::string out;
   resp::append_text(out, full_info(args, caller.face, lead), caller.protocol);
-  co_return out;
-}
-
-int64_t LocalCommands::replicas_past(ReplOffset offset) const {
-  const auto replicas = group_.relay().replicas();
-  return std::count_if(replicas.begin(), replicas.end(), [&](const replication::ReplicaStatus& replica) {
-    return replica.state == "online" && !replica.rdb_only && replica.acked >= offset;
-  });
-}
-
-Task<routing::Answer> LocalCommands::wait(routing::Caller caller, std::vector<std::string> args) {
-  if (!group_.is_primary() && caller.face == routing::Face::node) co_return error(kWaitOnReplica);
-  const auto wanted = parse_int(args[1]);
-  if (!wanted) co_return error("ERR value is not an integer or out of range");
-  const auto timeout_ms = parse_int(args[2]);
-  if (!timeout_ms) co_return error("ERR timeout is not an integer or out of range");
-  if (*timeout_ms < 0) co_return error("ERR timeout is negative");
-  auto fence = co_await group_.plane().fence(caller);
-  if (!fence.ok()) co_return error(fence.error().detail);
-  Clock& clock = group_.world().clock;
-  const int64_t deadline_us = *timeout_ms == 0 ? INT64_MAX : clock.now_us() + *timeout_ms * 1000;
-  int64_t ask_at_us = 0;
-  while (replicas_past(fence.value()) < *wanted && clock.now_us() < deadline_us) {
-    if (clock.now_us() >= ask_at_us) {
-      group_.request_acks();
-      ask_at_us = clock.now_us() + kAckRequestEveryMs * 1000;
-    }
-    const int64_t until_us = std::min(deadline_us, ask_at_us);
-    co_await group_.relay().changed.wait_until(clock, until_us);
-  }
-  std::string out;
-  resp::append_integer(out, replicas_past(fence.value()));
   co_return out;
 }
 

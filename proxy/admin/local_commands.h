@@ -28,6 +28,7 @@ class LocalCommands {
   using Command = Task<routing::Answer> (LocalCommands::*)(routing::Caller, std::vector<std::string>);
   Task<routing::Answer> info(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> wait(routing::Caller caller, std::vector<std::string> args);
+  Task<routing::Answer> waitaof(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> role(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> replicaof(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> failover(routing::Caller caller, std::vector<std::string> args);
@@ -43,7 +44,12 @@ class LocalCommands {
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);
-  int64_t replicas_past(ReplOffset offset) const;
+
+  // wait_commands.cc
+  int64_t replicas_past(ReplOffset offset) const, replicas_synced(ReplOffset offset) const;
+  Task<Result<bool>> synced_at_primary(replication::NodeConnection& primary);
+  using PrimaryConnection = std::unique_ptr<replication::NodeConnection>;
+  Task<Result<PrimaryConnection>> ask_primary_behind(routing::Caller caller, bool needs_aof);
 
   Group& group_;
   ConfigCommands config_;

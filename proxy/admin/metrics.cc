@@ -127,6 +127,8 @@ void add_clients(Scrape& scrape, Group& group) {
                  counters.retried_reads);
   scrape.counter("unknown_outcomes_total", "Writes whose connection broke before the reply.",
                  counters.unknown_outcomes);
+  scrape.counter("unacknowledged_writes_total", "Writes that were executed, and that too few replicas had in time.",
+                 counters.unacknowledged_writes);
   for (size_t i = 0; i < counters.by_reason.size(); ++i) {
     const auto reason = static_cast<routing::Reason>(i);
     scrape.counter("route_decisions_total", "Why commands went where they went.", counters.by_reason[i],

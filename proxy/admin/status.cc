@@ -153,6 +153,7 @@ json counters_json(Group& group) {
           {"held_writes", plane.held_writes},
           {"retried_reads", plane.retried_reads},
           {"unknown_outcomes", plane.unknown_outcomes},
+          {"unacknowledged_writes", plane.unacknowledged_writes},
           {"failovers", group.switch_facts().failovers},
           {"lost_writes", group.switch_facts().lost_writes}};
 }
@@ -368,6 +369,7 @@ std::string sidestream_section(Group& group) {
   fmt::format_to(to, "sidestream_trouble:{}\r\nsidestream_fenced:{}\r\n", group.trouble(), group.fenced());
   fmt::format_to(to, "reads_replica:{}\r\nreads_primary:{}\r\nwrites:{}\r\nheld_writes:{}\r\n", plane.reads_replica,
                  plane.reads_primary, plane.writes, plane.held_writes);
+  fmt::format_to(to, "unacknowledged_writes:{}\r\n", plane.unacknowledged_writes);
   fmt::format_to(to, "full_syncs:{}\r\npartial_syncs:{}\r\nsnapshots_fetched:{}\r\nsnapshots_shared:{}\r\n",
                  relay.counters().full_syncs, relay.counters().partial_syncs, relay.counters().snapshots_fetched,
                  relay.counters().snapshots_shared);

@@ -16,6 +16,7 @@
 namespace sidestream::instance {
 namespace {
 
+constexpr int64_t kQuestionTimeoutMs = 2000;
 constexpr int64_t kInfoPatienceMs = 100;  // contract: a node that is slower is answered for from memory
 constexpr int64_t kPingGraceMs = 3000;    // a node silent for longer makes our PING fail, so that Sentinel notices
 constexpr int64_t kGoneGraceMs = 500;     // one that is gone does so at once: Sentinel has a grace of its own
@@ -219,6 +220,7 @@ void Instance::upstream_changed() {
     const bool continued = !history_seen_.empty() && relay_->history().replid2 == history_seen_;
     history_seen_ = replid;
     if (!continued) plane_->new_history(relay_->commands_known_from());
+    if (continued) plane_->history_forked(ReplOffset{relay_->history().second_offset - 1});
   }
   steering_->relay_changed();
 }
@@ -448,6 +450,16 @@ Task<Result<resp::Value>> Instance::ask_all(std::vector<std::string> args) {
     have = true;
   }
   co_return std::move(first);
+}
+
+Task<Result<std::unique_ptr<replication::NodeConnection>>> Instance::open_to_primary() {
+  const Node* writer = steering_->writer();
+  if (writer == nullptr) co_return Error{Errc::refused, "no primary is known; " + trouble()};
+  Address address = writer->identity().address;
+  replication::Credentials credentials{config_.masteruser, config_.masterauth};
+  auto opened = co_await replication::NodeConnection::open(world_, std::move(address), std::move(credentials),
+                                                           kQuestionTimeoutMs);
+  co_return std::move(opened);
 }
 
 void Instance::request_acks() { tasks_.add(ask_for_acks()); }

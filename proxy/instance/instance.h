@@ -155,6 +155,7 @@ class Instance final : private replication::RelayObserver,
   Task<std::string> lead_info(bool everything) override;
   Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) override;
   Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;
+  Task<Result<std::unique_ptr<replication::NodeConnection>>> open_to_primary() override;
   void request_acks() override;
   void option_changed(std::string_view name) override;
   Result<admin::Reloaded> reload() override;

@@ -410,6 +410,7 @@ Result<void> DownstreamLink::take_command(std::span<const std::string_view> args
   if (args.empty()) return {};  // a newline: it is alive, busy loading
   if (const auto offset = parse_ack(args)) {
     acked_ = std::max(acked_, *offset);
+    fsynced_ = std::max(fsynced_, parse_fsync_ack(args).value_or(fsynced_));
     if (payload_sent_ && !std::exchange(first_ack_, true)) {
       acknowledged_.notify_all();
       stream_.changed.notify_all();
@@ -468,6 +469,7 @@ ReplicaStatus DownstreamLink::status() const {
   status.port = hello_.listening_port;
   status.state = info_name(state_);
   status.acked = acked_;
+  status.fsynced = fsynced_;
   if (state_ == State::online && request_.psync)
     status.lag_seconds = (world_.clock.now_us() - heard_at_us_) / 1'000'000;
   status.sent = sent_;

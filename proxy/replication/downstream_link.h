@@ -30,6 +30,7 @@ struct ReplicaStatus {
   int port = 0;             ///< announced; 0: none
   std::string state;        ///< wait_bgsave, send_bulk, online
   ReplOffset acked;         ///< applied by the replica, as far as it told
+  ReplOffset fsynced;       ///< in its AOF, and synced; 0: it did not say
   int64_t lag_seconds = 0;  ///< since it was heard last; 0 unless online
   int64_t sent = 0;         ///< bytes of the snapshot
   int64_t total = 0;        ///< 0: unknown or none
@@ -166,7 +167,7 @@ class DownstreamLink {
   std::optional<ReplOffset> stop_at_;  // last byte it may get
   bool payload_sent_ = false;
   bool first_ack_ = false;
-  ReplOffset acked_;
+  ReplOffset acked_, fsynced_;
   int64_t heard_at_us_ = 0;
   Signal acknowledged_;
   TaskSet tasks_;

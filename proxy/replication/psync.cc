@@ -70,6 +70,13 @@ std::optional<ReplOffset> parse_ack(std::span<const std::string_view> args) {
   return ReplOffset{*offset};
 }
 
+std::optional<ReplOffset> parse_fsync_ack(std::span<const std::string_view> args) {
+  if (args.size() < 5 || !parse_ack(args) || !iequals(args[3], "fack")) return {};
+  const auto offset = parse_int(args[4]);
+  if (!offset) return {};
+  return ReplOffset{*offset};
+}
+
 Result<PsyncReply> parse_psync_reply(std::string_view line) {
   PsyncReply reply;
   if (line.empty()) return reply;

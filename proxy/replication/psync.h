@@ -40,6 +40,8 @@ Result<void> apply_replconf(std::span<const std::string_view> args, ReplicaHello
 bool replconf_is_silent(std::span<const std::string_view> args);
 /// The offset of a REPLCONF ACK; nothing for any other command.
 std::optional<ReplOffset> parse_ack(std::span<const std::string_view> args);
+/// What the replica that sent it has on disk (7.2 and later, with AOF); nothing: it did not say.
+std::optional<ReplOffset> parse_fsync_ack(std::span<const std::string_view> args);
 
 struct PsyncReply {
   enum class Kind { keepalive, full_resync, partial_resync } kind = Kind::keepalive;

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "config/values.h"
 #include "proxy/replication/node_connection.h"
 #include "proxy/resp/reply.h"
 
@@ -17,14 +18,6 @@ constexpr std::string_view kTag = "relay";
 constexpr int64_t kTickMs = 1000;
 constexpr int64_t kLossReadMax = 256 << 20;
 constexpr int64_t kTicksPerReport = 10;  // of the progress of transfers that take long
-
-/// Of "quorum:N"; 0 for anything else.
-size_t quorum_of(const std::string& text) {
-  constexpr std::string_view kQuorum = "quorum:";
-  if (!text.starts_with(kQuorum)) return 0;
-  return static_cast<size_t>(
-      std::max<int64_t>(parse_int(std::string_view(text).substr(kQuorum.size())).value_or(0), 0));
-}
 
 }  // namespace
 

@@ -68,6 +68,7 @@ void ClientSession::send_private(FreshnessMap::Batch noted) {
   KeyFacts any;
   any.bits = kAnyKey;
   const uint64_t sequence = expect(Lane::primary, any);
+  if (core_.acks.quorum() > 0 && noted && !noted->empty()) await_acks(sequence, noted->serial());
   if (!partial_) return lease_->send_private(wire_request(), reply_to(sequence), std::move(noted), !blocking_);
   if (!large_) large_ = std::make_unique<LargeRequest>();
   large_->to = lease_;
@@ -120,6 +121,7 @@ void ClientSession::end_passing(RequestTail::State state) {
 
 Turn ClientSession::begin_large_reply(uint64_t sequence, ServerConnection& from) {
   if (in_transaction() && !transaction_->own.empty()) return Turn::whole;  // replies of ours go into it
+  if (awaits_acks(sequence)) return Turn::whole;                           // the ROLE that it waits for is behind it
   if (!large_replies_) large_replies_ = std::make_unique<LargeReplies>();
   std::vector<ServerConnection*>& all = large_replies_->from;
   if (std::find(all.begin(), all.end(), &from) == all.end()) all.push_back(&from);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -14,6 +15,7 @@
 #include "proxy/routing/freshness.h"
 #include "proxy/routing/guest.h"
 #include "proxy/routing/users.h"
+#include "proxy/routing/write_acks.h"
 
 namespace sidestream::routing {
 
@@ -106,6 +108,12 @@ struct Transaction {
   uint64_t sequence = 0;    // of the reply to EXEC
   std::vector<Own> own;
   FreshnessMap::Batch noted;
+};
+
+/// Writes whose replies wait for replicas.
+struct AwaitedAcks {
+  std::deque<AwaitedWrite> sent;  // not answered yet
+  size_t held = 0;                // answered, and with WriteAcks
 };
 
 /// A request that is passed on while it arrives.

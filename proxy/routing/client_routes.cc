@@ -128,6 +128,7 @@ ClientSession::Taken ClientSession::write(const Entry& entry) {
   ++core_.counters.writes;
   core_.count(Reason::write);
   primary->send_write(wire_request(), reply_to(expect(Lane::primary, keys)));
+  if (core_.acks.quorum() > 0 && entry.writes) await_acks(replies_.last(), last_batch_);
   return Taken::yes;
 }
 

@@ -224,6 +224,7 @@ ClientSession::Taken ClientSession::answer_error(std::string_view text) {
 }
 
 void ClientSession::deliver(uint64_t sequence, std::string_view frame, std::string_view head) {
+  if (acks_ && holds_back(sequence, frame)) return;
   if (script_ && script_->sequence == sequence) {
     const std::string_view answer = script_reply(head.empty() ? frame : head);
     if (head.empty()) frame = answer;

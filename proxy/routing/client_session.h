@@ -41,7 +41,6 @@ class ClientSession {
   ClientSession& operator=(const ClientSession&) = delete;
   void start() { reader_.add(read_requests()); }
 
-  // For the core and other sessions.
   uint64_t id() const { return id_; }
   Face face() const { return face_; }
   const std::string& peer() const { return stream_ ? stream_->peer() : kHandedOver; }
@@ -49,7 +48,7 @@ class ClientSession {
   uint32_t place() const { return place_; }
   bool blocked() const { return pause_ == Pause::reply && blocking_; }
   /// Waits for the answer of a private connection to something that does not block.
-  bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > 0; }
+  bool writes_alone() const { return lease_ != nullptr && !blocking_ && replies_.owed() > (acks_ ? acks_->held : 0); }
   /// Not yet back at its channels, or at MONITOR.
   bool feed_moves() const { return move_.feed || move_.monitor || confirmations_dropped_ > 0; }
   void leave_if_idle(), restore(PassedClient client);  ///< to the next process, and there before start()
@@ -68,6 +67,8 @@ class ClientSession {
   Turn begin_large_reply(uint64_t sequence, ServerConnection& from), pass_large_reply(std::string_view bytes);
   void end_large_reply(uint64_t sequence, ServerConnection& from, std::string_view bytes);
   void large_reply_lost(ServerConnection& from, bool begun), leave_large_replies();
+  /// Its write is in another batch now. / The reply that WriteAcks held.
+  void sent_again(uint64_t sequence, uint64_t batch), acknowledged(uint64_t sequence, std::string_view frame);
   /// The private connection broke; what it owed was answered already.
   void lease_lost(const ServerConnection* which);
   /// What a paused request waited for may have come.
@@ -111,7 +112,9 @@ class ClientSession {
   bool may_leave() const, must_wait();
   void begin_to_leave();
 
-  // client_large.cc
+  // client_acks.cc, client_large.cc
+  void await_acks(uint64_t sequence, uint64_t batch);
+  bool awaits_acks(uint64_t sequence) const, holds_back(uint64_t sequence, std::string_view frame);
   bool recognize_large(), pass_on(), too_far_ahead() const;
   void begin_passing(), end_passing(resp::RequestTail::State state), continue_large_replies();
   void send_private(FreshnessMap::Batch noted);
@@ -205,9 +208,8 @@ class ClientSession {
   std::optional<ReadPolicy> policy_;
   ReplOffset read_after_;
   uint64_t last_batch_ = 0;  // of its last write; 0: it wrote nothing
-  bool no_evict_ = false;
   ReplyMode reply_mode_ = ReplyMode::on;
-  bool muted_ = false, delayed_ = false;  // the request being run gets no reply; was delayed by a fault
+  bool no_evict_ = false, muted_ = false, delayed_ = false;  // the request being run: no reply; delayed by a fault
 
   Pause pause_ = Pause::none;
   bool blocking_ = false;                             // Pause::reply: for a command that may wait for ever
@@ -235,6 +237,7 @@ class ClientSession {
   std::unique_ptr<Tracking> tracking_;
   std::unique_ptr<LargeReplies> large_replies_;
   std::unique_ptr<Transaction> transaction_;
+  std::unique_ptr<AwaitedAcks> acks_;
   std::unique_ptr<Subscriptions> subscriptions_;
   int64_t created_ms_, active_ms_;
   std::string_view last_command_ = "NULL";  // outlives the command table

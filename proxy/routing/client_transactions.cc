@@ -170,6 +170,7 @@ ClientSession::Taken ClientSession::exec() {
   pause_ = Pause::reply;
   ++core_.counters.writes;
   now.sequence = expect(Lane::primary, {});
+  if (core_.acks.quorum() > 0 && now.noted && !now.noted->empty()) await_acks(now.sequence, now.noted->serial());
   lease_->send_private(wire_request(), reply_to(now.sequence), std::move(now.noted));
   return Taken::yes;
 }
@@ -215,7 +216,8 @@ Task<std::vector<std::string>> ClientSession::answer_own(const std::vector<Trans
   for (const Transaction::Own& each : own) {
     reconfigures |= iequals(each.args[0], "slaveof") || iequals(each.args[0], "replicaof");
     std::vector<std::string> command = each.args;
-    const bool waits = iequals(command[0], "wait") && parse_int(command.back()).value_or(-1) >= 0;
+    const bool waits =
+        (iequals(command[0], "wait") || iequals(command[0], "waitaof")) && parse_int(command.back()).value_or(-1) >= 0;
     if (waits) command.back() = "1";  // ms; inside a transaction nothing blocks
     const std::vector<std::string_view> args(command.begin(), command.end());
     const Entry* entry = core_.commands->find(args);

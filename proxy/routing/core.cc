@@ -41,7 +41,8 @@ Core::Core(World& world_in, const Config& config_in, PlaneHost& host_in, Commons
       ring_(ring),
       wake_node_(*this),
       pause_timer_(world.clock, wake_node_),
-      servers(world, config, freshness, *this, *this) {
+      servers(world, config, freshness, *this, *this),
+      acks(*this) {
   resp::CommandTable own;
   own.deny(config.deny_commands);
   commands = std::make_shared<const resp::CommandTable>(std::move(own));
@@ -204,6 +205,12 @@ CoreReport Core::report() const {
 void Core::hear_of_history(uint64_t epoch) {
   servers.new_history();
   freshness.heard_of(epoch);
+  acks.history_forked(ReplOffset{-1});
+}
+
+void Core::set_targets(std::vector<TargetFacts> targets) {
+  servers.set_targets(std::move(targets));
+  acks.look();
 }
 
 Task<void> Core::everywhere(Visit visit) {
@@ -279,13 +286,14 @@ void Core::move(const Moved& moved) {
 }
 
 bool Core::ask_again(const Moved& moved, std::string_view request) {
-  const ClientSession* session = sessions.find(moved.to.place, moved.to.session_id);
+  ClientSession* session = sessions.find(moved.to.place, moved.to.session_id);
   if (session == nullptr) return false;
   ServerConnection* primary = servers.primary_shared(moved.protocol, moved.db, session->login().guest);
   if (primary == nullptr || (moved.write && (writes_held || !fence_reason.empty()))) return false;
   if (moved.write) {
     freshness.mark_floor(primary->marks());  // its keys are no longer at hand
     primary->send_write(request, moved.to);
+    if (acks.quorum() > 0) session->sent_again(moved.to.sequence, primary->marks().serial());
   } else {
     ++servers.primary()->reads;
     primary->send_again(request, moved.to);
@@ -375,6 +383,10 @@ Task<Result<ReplOffset>> Core::fence() {
 }
 
 void Core::fence(uint64_t fence_id, ReplOffset offset) {
+  if (fence_id >= WriteAcks::kFirstFence) {
+    servers.acks_answered(fence_id - WriteAcks::kFirstFence);
+    return acks.look();
+  }
   const auto found = fences_.find(fence_id);
   if (found == fences_.end()) return;
   found->second->offset = offset;

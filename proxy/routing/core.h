@@ -20,6 +20,7 @@
 #include "proxy/routing/session_table.h"
 #include "proxy/routing/slow_log.h"
 #include "proxy/routing/users.h"
+#include "proxy/routing/write_acks.h"
 
 namespace sidestream::routing {
 
@@ -74,6 +75,7 @@ struct Core final : ReplySink, PoolOwner {
   void keep_clients();
   /// Another history has begun.
   void hear_of_history(uint64_t epoch);
+  void set_targets(std::vector<TargetFacts> targets);
   /// `visit` has seen every core when this returns.
   Task<void> everywhere(Visit visit);
   void visit_done(uint64_t visit_id);
@@ -186,6 +188,7 @@ struct Core final : ReplySink, PoolOwner {
  public:
   SessionTable sessions;
   Servers servers;
+  WriteAcks acks;
 
  private:
   TaskSet tasks_;

@@ -18,7 +18,10 @@ CoreThread::~CoreThread() {
 // --- on the first loop ---------------------------------------------------------------------------------------------
 
 void CoreThread::set_config(const Config& config) {
-  thread_->mailbox().post([this, config] { config_ = config; });
+  thread_->mailbox().post([this, config] {
+    config_ = config;
+    core_->acks.option_changed();
+  });
 }
 
 void CoreThread::set_host_facts(HostFacts facts) {

@@ -57,6 +57,7 @@ void Cores::adopt_replica(std::unique_ptr<MovingStream> stream, uint64_t session
 // --- news ----------------------------------------------------------------------------------------------------------
 
 void Cores::config_changed() {
+  first_->acks.option_changed();
   for (const auto& other : others_) other->set_config(config_);
 }
 

@@ -34,6 +34,7 @@ Counters& Counters::operator+=(const Counters& other) {
   held_writes += other.held_writes;
   retried_reads += other.retried_reads;
   unknown_outcomes += other.unknown_outcomes;
+  unacknowledged_writes += other.unacknowledged_writes;
   for (size_t i = 0; i < by_class.size(); ++i) by_class[i] += other.by_class[i];
   for (size_t i = 0; i < by_reason.size(); ++i) by_reason[i] += other.by_reason[i];
   return *this;

@@ -41,6 +41,7 @@ struct Counters {
   uint64_t held_writes = 0;    // writes that had to wait for a primary
   uint64_t retried_reads = 0;  // answered by another server than the first one asked
   uint64_t unknown_outcomes = 0;
+  uint64_t unacknowledged_writes = 0;                      // executed, and not by enough replicas in time (write-ack)
   std::array<uint64_t, resp::kCommandClasses> by_class{};  // commands that were run, by resp::CommandClass
   std::array<uint64_t, static_cast<size_t>(Reason::kCount)> by_reason{};
   Counters& operator+=(const Counters& other);

@@ -28,10 +28,10 @@ struct TargetFacts {
   bool local = false;   // stands on this machine
   bool online = false;  // its replication link is up, it has loaded, nothing speaks against reading it
   bool is_instance = false;
-  bool apart = false;  // cut off from its primary, which is no loss: nobody knows more than it does
+  bool apart = false;      // cut off from its primary, which is no loss: nobody knows more than it does
   bool beside_us = false;  // follows the primary itself: it may have what was not relayed here yet
-  ReplOffset acked;    // what it has applied for sure, in the coordinates of the current history
-  int64_t lag_ms = 0;  // since it last said so
+  ReplOffset acked;        // what it has applied for sure, in the coordinates of the current history
+  int64_t lag_ms = 0;      // since it last said so
   std::string user, password;
 };
 

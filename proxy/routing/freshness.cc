@@ -146,6 +146,7 @@ void FreshnessMap::settle(Batch batch, ReplOffset role) {
   settled_[batch->serial_ % kSettledKept] = {batch->serial_, role};
   table_.saw_role(role);
   release(std::move(batch), role);
+  if (settled_node_ != nullptr) ReadyQueue::current().post_turn_end(*settled_node_);
 }
 
 void FreshnessMap::release(Batch batch, ReplOffset role) {

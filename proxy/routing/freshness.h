@@ -38,6 +38,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/ready_queue.h"
 #include "proxy/resp/repl_offset.h"
 #include "proxy/routing/key_hash.h"
 
@@ -135,6 +136,8 @@ class FreshnessMap {
   void apply(WriteBatch& batch);
   /// The primary has executed all writes of the batch; `role` is its offset after them.
   void settle(Batch batch, ReplOffset role);
+  /// `node` is posted when a batch is settled; nullptr: nobody cares.
+  void tell_settled(ReadyNode* node) { settled_node_ = node; }
   /// With which offset that batch was settled; nullopt: not yet, or too long ago.
   std::optional<ReplOffset> settled_at(uint64_t serial) const;
   /// The connection broke before the ROLE came; nobody knows whether the writes were executed.
@@ -196,6 +199,7 @@ class FreshnessMap {
     ReplOffset offset;
   };
   uint64_t last_serial_ = 0;
+  ReadyNode* settled_node_ = nullptr;
   std::vector<Settled> settled_ = std::vector<Settled>(kSettledKept);  // by serial, the latest
 };
 

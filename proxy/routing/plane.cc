@@ -60,7 +60,7 @@ void Plane::set_primary_lost(bool lost) {
 }
 
 void Plane::set_targets(std::vector<TargetFacts> targets) {
-  cores_->tell([targets = std::move(targets)](Core& core) { core.servers.set_targets(targets); });
+  cores_->tell([targets = std::move(targets)](Core& core) { core.set_targets(targets); });
 }
 
 void Plane::set_commands(resp::CommandTable table, std::string server_version, int databases) {
@@ -107,6 +107,10 @@ void Plane::relayed(ReplOffset offset) {
 void Plane::new_history(ReplOffset offset) {
   core_.freshness.new_history(offset);
   cores_->tell([epoch = core_.freshness.epoch()](Core& core) { core.hear_of_history(epoch); });
+}
+
+void Plane::history_forked(ReplOffset fork) {
+  cores_->tell([fork](Core& core) { core.acks.history_forked(fork); });
 }
 
 // --- clients -------------------------------------------------------------------------------------------------------

@@ -115,6 +115,8 @@ class Plane {
   void release_writes();
   /// New writes get this reason in a retryable error, on every loop; empty: they are taken again.
   void refuse_writes(std::string reason);
+  /// The history goes on under another id, without what was behind `fork`.
+  void history_forked(ReplOffset fork);
   /// Fewer good replicas than min-replicas-to-write: writes get stock's error, on every loop.
   void lack_replicas(bool lacking);
   /// Subscribers and monitors of a primary that was left have found their place at the next, or `patience_ms` are over.

@@ -2,12 +2,18 @@
 #include "proxy/routing/servers.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "proxy/resp/writer.h"
 #include "proxy/routing/limits.h"
 
 namespace sidestream::routing {
+namespace {
+
+constexpr size_t kPrimariesKept = 16;  // whose replies may still wait for replicas
+
+}  // namespace
 
 Servers::Servers(World& world, const Config& config, FreshnessMap& freshness, ReplySink& sink, PoolOwner& owner)
     : world_(world), config_(config), freshness_(freshness), sink_(sink), owner_(owner) {}
@@ -25,6 +31,11 @@ void Servers::set_primary(std::optional<PrimaryFacts> facts) {
     server.password = facts->password;
     server.is_instance = facts->is_instance;
     server.online = true;
+    if (latest_.empty() || latest_.back() != server.address) {
+      ++primaries_;
+      latest_.push_back(server.address);
+      if (latest_.size() > kPrimariesKept) latest_.pop_front();
+    }
     primary_ = std::make_unique<Target>(world_, freshness_, sink_, owner_, std::move(server), true, 0);
   }
   owner_.servers_changed();
@@ -150,6 +161,33 @@ void Servers::ask_how_far() {
     ServerConnection* connection = target->view.online ? target->pool().shared(2, 0) : nullptr;
     if (connection != nullptr) connection->ask_role(0);
   }
+}
+
+ReplOffset Servers::applied_by(size_t count, uint64_t except_primary) const {
+  const uint64_t age = primaries_ - except_primary;
+  if (age >= latest_.size() || count == 0) return ReplOffset{-1};
+  const Address& except = latest_[latest_.size() - 1 - age];
+  std::vector<ReplOffset> known;
+  for (const auto& target : targets_) {
+    if (target->view.online && target->facts().address != except) known.push_back(target->view.known);
+  }
+  if (known.size() < count) return ReplOffset{-1};
+  const auto nth = known.begin() + static_cast<std::ptrdiff_t>(count) - 1;
+  std::nth_element(known.begin(), nth, known.end(), std::greater<>());
+  return *nth;
+}
+
+void Servers::ask_acks(uint64_t first_fence) {
+  for (const auto& target : targets_) {
+    ServerConnection* connection = target->view.online ? target->pool().shared(2, 0) : nullptr;
+    if (connection == nullptr || std::exchange(target->asked_acks, true)) continue;
+    connection->ask_role(first_fence + static_cast<uint64_t>(target->number()));
+  }
+}
+
+void Servers::acks_answered(uint64_t number) {
+  const int index = index_of(static_cast<int>(number));
+  if (index >= 0) target(index).asked_acks = false;
 }
 
 Conditions Servers::conditions() const { return {&config_, freshness_.relayed(), primary_ != nullptr}; }

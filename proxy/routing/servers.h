@@ -1,6 +1,7 @@
 // servers.h: the primary and the replicas that may be read, as the sessions see them.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -47,6 +48,14 @@ class Servers {
   /// By the number that cursors use; -1: gone.
   int index_of(int number) const;
 
+  /// Which primary of all there were: it changes with its address.
+  uint64_t primary_serial() const { return primaries_; }
+  /// What `count` replicas have applied, as far as is known; -1: there are fewer. Who was that primary does not count.
+  ReplOffset applied_by(size_t count, uint64_t except_primary) const;
+  /// Asks every replica that has answered the last time. The answers are fences: `first_fence` plus its number.
+  void ask_acks(uint64_t first_fence);
+  void acks_answered(uint64_t number);
+
   Decision route(const ReadNeed& need);
   Decision peek(const ReadNeed& need) const { return peek_read(need, conditions(), views_); }
 
@@ -65,6 +74,8 @@ class Servers {
   PoolOwner& owner_;
   std::optional<PrimaryFacts> primary_facts_;
   std::unique_ptr<Target> primary_;
+  uint64_t primaries_ = 0;      // so far
+  std::deque<Address> latest_;  // of them
   std::vector<std::unique_ptr<Target>> targets_;
   std::vector<TargetView*> views_;  // of targets_, same order
   int last_number_ = 0;

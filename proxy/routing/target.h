@@ -46,6 +46,7 @@ class Target {
   TargetView view;  // for the router
   uint64_t reads = 0, writes = 0;
   bool owes_flush = false;  // a SCRIPT FLUSH did not reach it
+  bool asked_acks = false;  // how far it is, and has not answered yet
 
  private:
   struct GuestPool {

@@ -181,7 +181,7 @@ TEST_CASE("values") {
     CHECK(set(config, "routing.prefer", "zone:eu-1").ok());
     CHECK_FALSE(set(config, "routing.prefer", "zone:").ok());
     CHECK(failure("routing.reads", "stale") == "wanted one of fresh, bounded, eventual, primary, not 'stale'");
-    CHECK(failure("write-ack", "quorum:0") == "not available in this version; leave it out");
+    CHECK(failure("write-ack", "quorum:0") == "wanted one of primary, quorum:N, not 'quorum:0'");
   }
   SUBCASE("addresses") {
     CHECK(failure("listen", "tls://127.0.0.1").find("the port is missing") != std::string::npos);
