@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/log.h"
+#include "common/replace_file.h"
 #include "common/text.h"
 
 namespace sidestream::instance {
@@ -14,7 +15,7 @@ namespace {
 
 constexpr size_t kLineMax = 256;
 
-std::string path_in(const std::string& dir) { return dir + "/dataset"; }
+constexpr std::string_view kName = "dataset";
 
 }  // namespace
 
@@ -48,7 +49,7 @@ bool is_news(const KeptDataset& kept, const KeptDataset& now) {
 }
 
 Task<std::optional<KeptDataset>> read_dataset(World& world, std::string dir) {
-  const std::string path = path_in(dir);
+  const std::string path = dir + "/" + std::string(kName);
   auto file = co_await world.files.open(path, Files::Mode::read);
   if (!file.ok()) co_return std::nullopt;
   std::array<char, kLineMax> room;
@@ -61,18 +62,9 @@ Task<std::optional<KeptDataset>> read_dataset(World& world, std::string dir) {
 }
 
 Task<Result<void>> write_dataset(World& world, std::string dir, KeptDataset kept) {
-  const std::string line = dataset_line(kept);
-  const std::string wanted = path_in(dir);
-  const std::string fresh = wanted + ".new";
-  auto made = co_await world.files.make_directory(dir);
-  CO_RETURN_IF_ERROR(made);
-  auto file = co_await world.files.open(fresh, Files::Mode::create);
-  CO_RETURN_IF_ERROR(file);
-  auto written = co_await file.value()->write_at(0, line);
-  CO_RETURN_IF_ERROR(written);
-  auto synced = co_await file.value()->sync();
-  CO_RETURN_IF_ERROR(synced);
-  co_return co_await world.files.rename(fresh, wanted);
+  std::string line = dataset_line(kept);
+  std::string name(kName);
+  co_return co_await replace_file(world.files, std::move(dir), std::move(name), std::move(line));
 }
 
 }  // namespace sidestream::instance

@@ -6,9 +6,12 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "common/replace_file.h"
+
 namespace sidestream::instance {
 namespace {
-std::string path_in(const std::string& dir) { return dir + "/state.json"; }
+constexpr std::string_view kName = "state.json";
+std::string path_in(const std::string& dir) { return dir + "/" + std::string(kName); }
 }  // namespace
 
 Result<Texts> read_state(const std::string& dir) {
@@ -35,18 +38,9 @@ void forget_state(const std::string& dir) { std::remove(path_in(dir).c_str()); }
 
 Task<Result<void>> write_state(World& world, std::string dir, Texts options) {
   const nlohmann::json json = {{"options", options}};
-  const std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  const std::string wanted = path_in(dir);
-  const std::string fresh = wanted + ".new";
-  auto made = co_await world.files.make_directory(dir);
-  CO_RETURN_IF_ERROR(made);
-  auto file = co_await world.files.open(fresh, Files::Mode::create);
-  CO_RETURN_IF_ERROR(file);
-  auto written = co_await file.value()->write_at(0, text);
-  CO_RETURN_IF_ERROR(written);
-  auto synced = co_await file.value()->sync();
-  CO_RETURN_IF_ERROR(synced);
-  co_return co_await world.files.rename(fresh, wanted);
+  std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  std::string name(kName);
+  co_return co_await replace_file(world.files, std::move(dir), std::move(name), std::move(text));
 }
 
 }  // namespace sidestream::instance
