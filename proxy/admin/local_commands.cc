@@ -225,6 +225,10 @@ std::string LocalCommands::full_info(const std::vector<std::string>& args, routi
       set_field(section, "rejected_connections", std::to_string(clients.rejected));
       set_field(section, "client_query_buffer_limit_disconnections", std::to_string(clients.over_query_buffer));
       set_field(section, "client_output_buffer_limit_disconnections", std::to_string(clients.over_output_buffer));
+      const replication::RelayCounters& syncs = group_.relay().counters();
+      set_field(section, "sync_full", std::to_string(syncs.full_syncs));
+      set_field(section, "sync_partial_ok", std::to_string(syncs.partial_syncs));
+      set_field(section, "sync_partial_err", std::to_string(syncs.partial_syncs_refused));
     }
     shown.push_back(std::move(section));
   }
