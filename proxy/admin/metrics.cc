@@ -44,6 +44,8 @@ void add_replication(Scrape& scrape, Group& group) {
   scrape.counter("snapshot_shares_total", "Replicas served from a snapshot fetched for another.",
                  counters.snapshots_shared);
   const auto snapshot = relay.snapshot();
+  scrape.gauge("backlog_compress_ratio", "Of the history on disk that is compressed: its size before by its size now.",
+               relay.backlog_packing().ratio());
   scrape.gauge("snapshot_disk_bytes", "Snapshots on disk.", static_cast<double>(snapshot.disk_bytes));
   const bool arriving = snapshot.state == "fetching";
   scrape.gauge("snapshot_received_bytes", "Of the snapshot that is being fetched.",

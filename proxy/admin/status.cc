@@ -263,7 +263,9 @@ std::string status_json(Group& group) {
                          {"memory_bytes", relay.backlog_memory_bytes()},
                          {"disk_bytes", relay.backlog_disk_bytes()},
                          {"disk_lag_bytes", relay.backlog_disk_lag()},
-                         {"disk_trouble", relay.backlog_disk_trouble()}}},
+                         {"disk_trouble", relay.backlog_disk_trouble()},
+                         {"compressed_history_bytes", relay.backlog_packing().history_bytes},
+                         {"compressed_disk_bytes", relay.backlog_packing().disk_bytes}}},
                        {"upstream", upstream_json(group)},
                        {"snapshot", snapshot_json(group)},
                        {"sync_failures", sync_failures_json(group)},
@@ -376,6 +378,9 @@ std::string sidestream_section(Group& group) {
   const SwitchFacts switches = group.switch_facts();
   fmt::format_to(to, "failovers:{}\r\nlost_writes:{}\r\nlost_bytes_unseen:{}\r\n", switches.failovers,
                  switches.lost_writes, switches.lost_bytes_unseen);
+  const auto packing = relay.backlog_packing();
+  fmt::format_to(to, "backlog_disk_bytes:{}\r\nbacklog_compressed_segments:{}\r\nbacklog_compress_ratio:{:.2f}\r\n",
+                 relay.backlog_disk_bytes(), packing.segments, packing.ratio());
   snapshot_fields(group, out);
   const SecurityFacts security = security_facts(group);
   fmt::format_to(to, "tls_handshakes:{}\r\ntls_handshakes_failed:{}\r\n", security.tls_handshakes,

@@ -115,6 +115,7 @@ class Relay : private UpstreamLink::Owner,
   BacklogRange info_backlog_range() const;
   size_t backlog_memory_bytes() const { return stream_.backlog().memory_bytes(); }
   int64_t backlog_disk_bytes() const { return stream_.disk().bytes(); }
+  SegmentLog::Packing backlog_packing() const { return stream_.disk().packing(); }
   int64_t backlog_disk_lag() const { return stream_.disk().lag(); }
   /// Why the history does not get to disk; empty: it does, or shall not.
   const std::string& backlog_disk_trouble() const { return stream_.disk().trouble(); }

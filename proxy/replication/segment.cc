@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "proxy/replication/sealed_line.h"
 
@@ -17,6 +18,7 @@ constexpr std::string_view kMagic = "sidestream-segment 1";
 constexpr std::string_view kNamePrefix = "segment-";
 constexpr size_t kNumberDigits = 10;
 constexpr char kFrameMagic[4] = {'S', 'F', 'r', '\0'};
+constexpr char kPackedFrameMagic[4] = {'S', 'F', 'z', '\0'};
 constexpr size_t kLengthAt = 4, kCrcAt = 8, kFirstAt = 12;
 
 /// Over all of a frame but its crc.
@@ -38,6 +40,20 @@ void store(std::string& bytes, size_t at, T value) {
 
 Error damaged(std::string_view what) { return Error{Errc::protocol, "damaged: " + std::string(what)}; }
 
+/// 0: it is not there; nothing: it is no such number. All digits are written, so that the line's length is known
+/// before.
+std::optional<uint64_t> parse_packed_size(const Unsealed& line) {
+  const auto field = line.fields.find("packed_size");
+  if (field == line.fields.end()) return 0;
+  uint64_t size = 0;
+  for (const char digit : field->second) {
+    if (digit < '0' || digit > '9') return std::nullopt;
+    size = size * 10 + static_cast<uint64_t>(digit - '0');
+  }
+  const bool fits = field->second.size() + sizeof " packed_size=" - 1 == kPackedSizeField;
+  return fits && size > 0 ? std::optional(size) : std::nullopt;
+}
+
 }  // namespace
 
 std::string segment_name(uint64_t number) { return fmt::format("{}{:0{}}", kNamePrefix, number, kNumberDigits); }
@@ -53,9 +69,10 @@ uint64_t segment_number(std::string_view name) {
 }
 
 std::string encode_segment_header(const SegmentHeader& header) {
-  return seal(fmt::format("{} number={} previous={} first={} replid={} replid2={} second_offset={} boundary={}", kMagic,
-                          header.number, header.previous, header.first, header.history.replid.text(),
-                          header.history.replid2.text(), header.history.second_offset, header.boundary.value));
+  const std::string packed = header.packed_size > 0 ? fmt::format(" packed_size={:013}", header.packed_size) : "";
+  return seal(fmt::format("{} number={} previous={} first={} replid={} replid2={} second_offset={} boundary={}{}",
+                          kMagic, header.number, header.previous, header.first, header.history.replid.text(),
+                          header.history.replid2.text(), header.history.second_offset, header.boundary.value, packed));
 }
 
 Result<SegmentHeader> decode_segment_header(std::string_view bytes, size_t& size) {
@@ -70,14 +87,20 @@ Result<SegmentHeader> decode_segment_header(std::string_view bytes, size_t& size
     return damaged("its header");
   }
   size = line.value().size;
-  return SegmentHeader{static_cast<uint64_t>(*number), static_cast<uint64_t>(*previous), *first,
-                       History{*replid, *replid2, *second_offset}, ReplOffset{*boundary}};
+  const auto packed_size = parse_packed_size(line.value());
+  if (!packed_size) return damaged("its header");
+  return SegmentHeader{static_cast<uint64_t>(*number),
+                       static_cast<uint64_t>(*previous),
+                       *first,
+                       History{*replid, *replid2, *second_offset},
+                       ReplOffset{*boundary},
+                       *packed_size};
 }
 
-void append_frame(std::string& out, int64_t first, std::string_view payload) {
+void append_frame(std::string& out, int64_t first, std::string_view payload, bool packed) {
   CHECK(payload.size() <= kFrameBytesMax);
   const size_t at = out.size();
-  out.append(kFrameMagic, sizeof kFrameMagic);
+  out.append(packed ? kPackedFrameMagic : kFrameMagic, sizeof kFrameMagic);
   out.append(kFrameHeaderBytes - sizeof kFrameMagic, '\0');
   out.append(payload);
   store(out, at + kLengthAt, static_cast<uint32_t>(payload.size()));
@@ -87,8 +110,11 @@ void append_frame(std::string& out, int64_t first, std::string_view payload) {
 
 Result<FrameHeader> decode_frame_header(std::string_view bytes) {
   if (bytes.size() < kFrameHeaderBytes) return damaged("a frame is cut");
-  if (std::memcmp(bytes.data(), kFrameMagic, sizeof kFrameMagic) != 0) return damaged("no frame where one should be");
   FrameHeader header;
+  header.packed = std::memcmp(bytes.data(), kPackedFrameMagic, sizeof kPackedFrameMagic) == 0;
+  if (!header.packed && std::memcmp(bytes.data(), kFrameMagic, sizeof kFrameMagic) != 0) {
+    return damaged("no frame where one should be");
+  }
   header.length = load<uint32_t>(bytes, kLengthAt);
   header.crc = load<uint32_t>(bytes, kCrcAt);
   header.first = load<int64_t>(bytes, kFirstAt);

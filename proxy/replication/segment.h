@@ -3,7 +3,7 @@
 //   segment = header *frame                       ; file "segment-NNNNNNNNNN", numbered in the order of writing
 //   header  = a sealed line (sealed_line.h), "sidestream-segment 1 ..."             ; `head -1` shows what a file holds
 //   frame   = "SF" kind %x00 length(4) crc(4) first(8) length*OCTET               ; little endian
-//   kind    = "r"                                 ; the stream's bytes as they are
+//   kind    = "r" / "z"                           ; the stream's bytes as they are, or packed (packed_frame.h)
 //
 // `first` is the number of the frame's first byte in the history; frames of a segment are contiguous. crc is that of
 // the frame without the crc itself. A segment says which one it continues (`previous`, 0: none): its own first byte is
@@ -30,9 +30,12 @@ struct SegmentHeader {
   /// End of a command outside a transaction: from here on the commands can be found again. May lie in an earlier
   /// segment, or ahead while a backlog that begins in the middle of a command is taken over.
   ReplOffset boundary;
+  uint64_t packed_size = 0;  ///< of the file, when its frames are packed; 0: they are not
 };
 
 inline constexpr size_t kSegmentHeaderBytesMax = kSealedLineBytesMax;
+/// What `packed_size` adds to a header.
+inline constexpr size_t kPackedSizeField = sizeof " packed_size=0000000000000" - 1;
 inline constexpr size_t kFrameHeaderBytes = 20;
 /// Payload of one frame: what a reader gets at once.
 inline constexpr size_t kFrameBytesMax = 256 * 1024;
@@ -45,9 +48,10 @@ std::string encode_segment_header(const SegmentHeader& header);
 /// `bytes`: the beginning of a file. `size` is set to the header's length.
 Result<SegmentHeader> decode_segment_header(std::string_view bytes, size_t& size);
 
-void append_frame(std::string& out, int64_t first, std::string_view payload);
+void append_frame(std::string& out, int64_t first, std::string_view payload, bool packed = false);
 
 struct FrameHeader {
+  bool packed = false;
   size_t length = 0;
   uint32_t crc = 0;
   int64_t first = 0;

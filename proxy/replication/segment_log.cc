@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "common/text.h"
+#include "proxy/replication/packed_frame.h"
 
 namespace sidestream::replication {
 namespace {
@@ -58,11 +59,14 @@ Task<Result<std::optional<SegmentLog::Found>>> SegmentLog::load() {
   CO_RETURN_IF_ERROR(headers);
   tasks_.add(write_out());
   tasks_.add(sync_every_second());
+  tasks_.add(pack_full_segments());
   if (headers.value().empty()) co_return std::optional<Found>();
   for (const SegmentHeader& header : headers.value()) {
     auto segment = std::make_shared<Segment>();
     segment->number = header.number;
     segment->first = header.first;
+    segment->bytes = header.packed_size;
+    segment->packed = header.packed_size > 0;
     segments_.push_back(std::move(segment));
   }
   const SegmentHeader newest = headers.value().back();
@@ -74,6 +78,7 @@ Task<Result<std::optional<SegmentLog::Found>>> SegmentLog::load() {
   }
   end_ = end.value();
   for (size_t i = 0; i + 1 < segments_.size(); ++i) {  // near enough: the others are not looked at before they are read
+    if (segments_[i]->packed) continue;
     segments_[i]->bytes = static_cast<uint64_t>(std::max<int64_t>(end_of(i) - segments_[i]->first, 0));
   }
   history_ = newest.history;
@@ -92,6 +97,7 @@ Task<Result<SegmentLog::Headers>> SegmentLog::read_headers() {
   std::vector<uint64_t> numbers;
   for (const std::string& name : names.value()) {
     const uint64_t number = segment_number(name);
+    if (name.ends_with(kPackingSuffix)) tasks_.add(remove_file(directory_ + "/" + name));
     if (number == 0) continue;
     numbers.push_back(number);
     last_number_ = std::max(last_number_, number);
@@ -152,8 +158,10 @@ Task<Result<int64_t>> SegmentLog::scan(SegmentRef segment) {
     for (;;) {
       const auto payload = check_frame(rest);
       if (!payload.ok() || decode_frame_header(rest).value().first != end) break;
+      const auto size = unpacked_size(decode_frame_header(rest).value(), payload.value());
+      if (!size.ok()) break;
       frames.push_back({end, at + (read - rest.size())});
-      end += static_cast<int64_t>(payload.value().size());
+      end += static_cast<int64_t>(size.value());
       rest.remove_prefix(kFrameHeaderBytes + payload.value().size());
     }
     more = read > rest.size();
@@ -216,8 +224,9 @@ void SegmentLog::trim() {
   for (const uint64_t number : std::exchange(retired_, {})) tasks_.add(remove(number));
 }
 
-Task<void> SegmentLog::remove(uint64_t number) {
-  std::string path = path_of(number);
+Task<void> SegmentLog::remove(uint64_t number) { return remove_file(path_of(number)); }
+
+Task<void> SegmentLog::remove_file(std::string path) {
   auto removed = co_await world_.files.remove(std::move(path));
   if (!removed.ok()) log_warning(kTag, "{}", removed.error().detail);  // the next start removes it
 }
@@ -372,8 +381,17 @@ Task<Result<Slice>> SegmentLog::read(int64_t from, size_t most) {
   co_return std::move(slice);
 }
 
-/// The rest of the frame that holds `from`.
+/// The rest of the frame that holds `from`. A segment that is replaced meanwhile is looked at again.
 Task<Result<Slice>> SegmentLog::read_frame(SegmentRef segment, int64_t from) {
+  for (;;) {
+    const uint64_t replaced = segment->replaced;
+    auto slice = co_await try_read_frame(segment, from);
+    if (slice.ok() || (!segment->being_replaced && segment->replaced == replaced)) co_return std::move(slice);
+    while (segment->being_replaced) co_await world_.clock.sleep(1);
+  }
+}
+
+Task<Result<Slice>> SegmentLog::try_read_frame(SegmentRef segment, int64_t from) {
   if (!segment->indexed) {
     auto scanned = co_await scan(segment);
     CO_RETURN_IF_ERROR(scanned);
@@ -392,9 +410,19 @@ Task<Result<Slice>> SegmentLog::read_frame(SegmentRef segment, int64_t from) {
   CO_RETURN_IF_ERROR(n);
   auto payload = check_frame(std::string_view(block->data(), n.value()));
   CO_RETURN_IF_ERROR(payload);
+  const FrameHeader header = decode_frame_header(std::string_view(block->data(), n.value())).value();
+  auto size = unpacked_size(header, payload.value());
+  CO_RETURN_IF_ERROR(size);
   const auto skipped = static_cast<size_t>(from - frame.first);
-  if (skipped >= payload.value().size()) co_return Error{Errc::protocol, "damaged: a frame is missing"};
-  co_return Slice{block, payload.value().substr(skipped)};
+  if (header.first != frame.first || skipped >= size.value()) {
+    co_return Error{Errc::protocol, "damaged: a frame is missing"};
+  }
+  if (!header.packed) co_return Slice{block, payload.value().substr(skipped)};
+  BlockRef unpacked = Block::make(size.value());
+  const std::span<char> whole(unpacked->data(), size.value());
+  auto done = unpack(payload.value(), whole);
+  CO_RETURN_IF_ERROR(done);
+  co_return Slice{unpacked, std::string_view(unpacked->data(), size.value()).substr(skipped)};
 }
 
 }  // namespace sidestream::replication

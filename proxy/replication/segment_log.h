@@ -4,11 +4,12 @@
 //
 // Happy path: load() once; then one coroutine copies what the memory tier gets into the newest segment, a frame at a
 // time, begins another segment when it is full, and drops the oldest ones beyond the size; another one syncs once a
-// second. Readers ask for bytes by number. The stream is never kept waiting: who is slow here is the disk alone.
-// Failure modes: the disk is full or broken: the tier keeps what it has, says so (trouble()), and tries again; when the
-// memory tier has moved on by then, the disk's history begins anew. A damaged segment costs itself and what is older:
-// readers there get an Error. A crash at any moment leaves a chain whose last whole frame is the end; a loss of power
-// may leave a hole before it, which is damage like any other.
+// second; with repl-backlog-compress a third one packs segments that are full. Readers ask for bytes by number. The
+// stream is never kept waiting: who is slow here is the disk alone. Failure modes: the disk is full or broken: the tier
+// keeps what it has, says so (trouble()), and tries again; when the memory tier has moved on by then, the disk's
+// history begins anew. A damaged segment costs itself and what is older: readers there get an Error. A crash at any
+// moment leaves a chain whose last whole frame is the end; a loss of power may leave a hole before it, which is damage
+// like any other.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,12 @@
 
 namespace sidestream::replication {
 
+class FramePacker;
+
 class SegmentLog {
  public:
+  static constexpr std::string_view kPackingSuffix = ".new";  // of a file that is not in its place yet
+
   /// All outlive the log. `memory` is the first tier; its bytes are copied.
   SegmentLog(World& world, const Config& config, const Backlog& memory);
 
@@ -66,6 +71,15 @@ class SegmentLog {
   /// Why the tier does not work, in words; empty: it works, or is off.
   const std::string& trouble() const { return trouble_; }
 
+  /// Segments that are compressed: how much of the history they hold, and the size of their files.
+  struct Packing {
+    int64_t segments = 0, history_bytes = 0, disk_bytes = 0;
+    double ratio() const {
+      return disk_bytes > 0 ? static_cast<double>(history_bytes) / static_cast<double>(disk_bytes) : 1.0;
+    }
+  };
+  Packing packing() const;
+
   /// At most `most` bytes from `from` (first_byte <= from < end). An Error: they are lost, first_byte() moved.
   Task<Result<Slice>> read(int64_t from, size_t most);
 
@@ -79,6 +93,9 @@ class SegmentLog {
     int64_t first = 1;
     uint64_t bytes = 0;  // of the file, as far as it is good
     bool indexed = false;
+    bool packed = false;
+    bool being_replaced = false;  // by the packed form of it
+    uint64_t replaced = 0;        // how often
     std::vector<FrameAt> frames;
   };
   using SegmentRef = std::shared_ptr<Segment>;
@@ -92,8 +109,16 @@ class SegmentLog {
   Task<Result<void>> write_next();
   Task<Result<void>> open_next();
   Task<void> sync_every_second();
-  Task<void> remove(uint64_t number);
-  Task<Result<Slice>> read_frame(SegmentRef segment, int64_t from);
+  Task<void> remove(uint64_t number), remove_file(std::string path);
+  Task<Result<Slice>> read_frame(SegmentRef segment, int64_t from), try_read_frame(SegmentRef segment, int64_t from);
+
+  // segment_packing.cc
+  Task<void> pack_full_segments();
+  SegmentRef next_to_pack() const;
+  bool is_kept(const SegmentRef& segment) const;
+  Task<Result<void>> pack(SegmentRef segment, FramePacker& packer);
+  Task<Result<void>> put_in_place(SegmentRef segment, std::vector<FrameAt> frames, uint64_t bytes);
+
   void retire(size_t count);
   void begin_anew_if_outrun();
   void trim();
@@ -104,6 +129,7 @@ class SegmentLog {
   size_t index_of(int64_t from) const;
   int64_t end_of(size_t index) const;
   std::string path_of(uint64_t number) const { return directory_ + "/" + segment_name(number); }
+  std::string packing_path(uint64_t number) const { return path_of(number) + std::string(kPackingSuffix); }
 
   World& world_;
   const Config& config_;

@@ -141,11 +141,10 @@ class ClientSession {
 
   // client_scripts.cc
   Taken script(const Entry& entry), run_script(const Entry& entry), script_everywhere(const Entry& entry);
-  bool read_script(const ScriptCall& call);
   Taken read_script_at_primary(const ScriptCall& call), kill_scripts();
-  bool refused_for_want_of_replicas(const Entry& entry, const ScriptCall& call) const;
-  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame),
-      reading_form(const Entry& reader);
+  bool read_script(const ScriptCall& call), refused_for_want_of_replicas(const Entry&, const ScriptCall& call) const;
+  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame);
+  std::string_view reading_form(const Entry& reader);
   void learn_script(const Entry& entry), tell_scripts(const Entry& entry), finish_script();
   Task<void> kill_scripts_at_servers(std::string request);
 

@@ -2,11 +2,12 @@
 // written is read back.
 //
 //   input = 0 file              bytes of a file: header lines, labels, frames
-//         | 1 decisions text    a segment of frames cut from the text; then one byte of it is changed, or its end is
-//         cut
+//         | 1 decisions text    a segment of frames cut from the text, packed or not; then one byte of it is changed,
+//                               or its end is cut
 #include <string>
 #include <vector>
 
+#include "proxy/replication/packed_frame.h"
 #include "proxy/replication/segment.h"
 #include "proxy/replication/snapshot.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -27,7 +28,15 @@ std::string read_frames(std::string_view file, size_t at, int64_t first) {
     const auto header = decode_frame_header(file.substr(at));
     CHECK(header.ok());
     if (header.value().first != first + static_cast<int64_t>(payload.size())) return payload;
-    payload += checked.value();
+    const auto size = unpacked_size(header.value(), checked.value());
+    if (!size.ok()) return payload;
+    std::string bytes(checked.value());
+    if (header.value().packed) {
+      bytes.assign(size.value(), '\0');
+      if (!unpack(checked.value(), bytes).ok()) return payload;
+    }
+    CHECK(bytes.size() == size.value());
+    payload += bytes;
     at += kFrameHeaderBytes + checked.value().size();
   }
 }
@@ -41,6 +50,7 @@ void check_any_file(std::string_view file) {
     size_t again = 0;
     const auto twice = decode_segment_header(encode_segment_header(header.value()), again);
     CHECK(twice.ok() && twice.value().first == header.value().first);
+    CHECK(twice.value().packed_size == header.value().packed_size);
     (void)read_frames(file, size, header.value().first);
   }
   const auto label = decode_label(file);
@@ -52,13 +62,18 @@ void check_any_file(std::string_view file) {
 void check_damage(Input& input) {
   const uint8_t cut = input.take(), where = input.take(), change = input.take();
   const int64_t first = 1 + input.take();
-  const size_t piece = 1 + input.take_below(64);
+  const uint8_t size_of_pieces = input.take();
+  const bool packs = size_of_pieces >= 128;
+  const size_t piece = (1 + size_of_pieces % 64) * (packs ? 64 : 1);
   const std::string text(input.rest());
-  const SegmentHeader header{3, 2, first, History{kId, {}, -1}, ReplOffset{first - 1}};
+  static FramePacker packer;
+  const SegmentHeader header{3, 2, first, History{kId, {}, -1}, ReplOffset{first - 1}, packs ? text.size() : 0};
   std::string file = encode_segment_header(header);
   const size_t frames_at = file.size();
   for (size_t at = 0; at < text.size(); at += piece) {
-    append_frame(file, first + static_cast<int64_t>(at), std::string_view(text).substr(at, piece));
+    const std::string_view bytes = std::string_view(text).substr(at, piece);
+    const int64_t number = first + static_cast<int64_t>(at);
+    packs ? packer.append(file, number, bytes) : append_frame(file, number, bytes);
   }
   CHECK(read_frames(file, frames_at, first) == text);
   if (cut % 2 == 0) {
