@@ -170,10 +170,12 @@ Task<Result<void>> Failover::attempt(Target target, bool forced) {
   auto primary = co_await open(now.former->identity().address);
   CO_RETURN_IF_ERROR(primary);
   now.primary = std::move(primary).value();
+  auto known = co_await now.former->let_it_in(*now.primary);  // before anybody has to wait for it
+  CO_RETURN_IF_ERROR(known);
   auto taker = co_await open(now.target.address);
   CO_RETURN_IF_ERROR(taker);
   now.taker = std::move(taker).value();
-  auto alive = co_await offset_of(*now.taker, kConnectMs);  // before anybody has to wait for it
+  auto alive = co_await offset_of(*now.taker, kConnectMs);
   if (!alive.ok() && !forced) co_return std::move(alive).error();
   const Steering::Change change(steering_, Steering::Change::Writer::as_is);
   const routing::HeldWrites held(plane_);
@@ -380,8 +382,10 @@ Task<void> Failover::thaw_later(Address node) {
 /// written to it.
 Task<void> Failover::undo(Attempt& now) {
   if (now.target.node != nullptr) now.target.node->set_duty(Duty::follow);
+  bool turned = false;  // somebody pointed it elsewhere behind our back
   for (int i = 0; i < kUndoTries; ++i) {
     auto told = co_await lead_again(*now.former);
+    if (told.ok()) turned = !told.value();
     if (told.ok()) break;
     if (told.error().code == Errc::refused) {
       log_error(kTag, "{} does not become primary again: {}", now.former->name(), told.error().detail);
@@ -390,27 +394,31 @@ Task<void> Failover::undo(Attempt& now) {
     co_await world_.clock.sleep(kAgainMs / 5);
   }
   steering_.lead_by(*now.former);
+  if (turned) steering_.distrust_primary();
   auto back = co_await steering_.wait_for_takeover(*now.former);
   if (!back.ok()) log_error(kTag, "{}", back.error().detail);
 }
 
-/// Errc::refused: it holds another history by now (it was restarted, or pointed elsewhere).
-Task<Result<void>> Failover::lead_again(Node& former) {
+/// True: it leads with our history. False: it leads, but with another one, which it got between question and order.
+/// Errc::refused: it holds another history by now (it was restarted, or pointed elsewhere), and was left alone.
+Task<Result<bool>> Failover::lead_again(Node& former) {
   auto opened = co_await open(former.identity().address);
   if (!opened.ok()) co_return Error{Errc::closed, opened.error().detail};  // not what it says of its history
   Connection server = std::move(opened).value();
   auto info = co_await server->ask(split("INFO replication", ' '));
   if (!info.ok()) co_return Error{Errc::closed, info.error().detail};
-  const std::string ours = relay_.history().replid.text();
-  const std::string& text = info.value().text;
-  // Or it went on with it under a new id.
-  const bool holds_ours =
-      resp::info_field(text, "master_replid") == ours || resp::info_field(text, "master_replid2") == ours;
-  if (!holds_ours) co_return refused("it holds another history by now");
+  if (!holds_ours(info.value().text)) co_return refused("it holds another history by now");
   former.set_duty(Duty::primary);  // else its own loop would make it follow us again
-  auto told = co_await server->demand(split("REPLICAOF NO ONE", ' '));
+  std::vector<std::vector<std::string>> words = {split("REPLICAOF NO ONE", ' '), split("INFO replication", ' ')};
+  auto told = co_await server->transact(std::move(words));
   if (!told.ok()) co_return Error{Errc::closed, told.error().detail};
-  co_return Result<void>();
+  co_return holds_ours(told.value().back().text);
+}
+
+/// Or went on with it under a new id.
+bool Failover::holds_ours(std::string_view info) const {
+  const std::string ours = relay_.history().replid.text();
+  return resp::info_field(info, "master_replid") == ours || resp::info_field(info, "master_replid2") == ours;
 }
 
 // --- small steps ---------------------------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ class Failover {
   Task<void> thaw(Attempt& now);
   Task<void> thaw_later(Address node);
   Task<void> undo(Attempt& now);
-  Task<Result<void>> lead_again(Node& former);
+  Task<Result<bool>> lead_again(Node& former);
+  bool holds_ours(std::string_view info) const;
   Task<Result<void>> wait_for_upstream();
   Task<Result<ReplOffset>> offset_of(replication::NodeConnection& server, int64_t patience_ms);
   Task<Result<Connection>> open(Address address);

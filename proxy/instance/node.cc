@@ -256,21 +256,10 @@ Task<Result<void>> Node::make_it_follow(replication::NodeConnection& connection)
 }
 
 Task<Result<void>> Node::demote(replication::NodeConnection& connection, bool frozen) {
-  auto known = co_await let_it_in(connection);
-  CO_RETURN_IF_ERROR(known);
   std::vector<std::vector<std::string>> words(1, follow_words());
-  if (frozen) {
-    words.insert(words.begin(), std::vector<std::string>(1, "MULTI"));
-    words.push_back(split("CLIENT UNPAUSE", ' '));
-    words.emplace_back(1, "EXEC");
-  }
-  for (std::vector<std::string>& command : words) {
-    auto reply = co_await connection.demand(std::move(command));
-    CO_RETURN_IF_ERROR(reply);
-    for (const resp::Value& each : reply.value().elements) {
-      if (each.is_error()) co_return Error{Errc::refused, view_.name + ": " + each.text};
-    }
-  }
+  if (frozen) words.push_back(split("CLIENT UNPAUSE", ' '));
+  auto told = co_await connection.transact(std::move(words));
+  if (!told.ok()) co_return Error{told.error().code, view_.name + ": " + told.error().detail};
   look_again();
   co_return Result<void>();
 }

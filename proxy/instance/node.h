@@ -88,8 +88,10 @@ class Node {
   Task<std::string> info(bool everything, int64_t patience_ms);
   /// Somebody waits for an answer of ask() or info(): the node has to live until then.
   bool is_waited_for() const { return waiting_ > 0; }
-  /// On a connection of the caller's: it follows us from now on, and if it was `frozen` (CLIENT PAUSE) thaws in the
-  /// same moment, so that nobody writes in between. Errc::refused with its words.
+  /// On a connection of the caller's: what a server needs to know before it can follow us. It may well lead on.
+  Task<Result<void>> let_it_in(replication::NodeConnection& connection);
+  /// On a connection of the caller's, after let_it_in(): it follows us from now on, and if it was `frozen` (CLIENT
+  /// PAUSE) thaws in the same moment, so that nobody writes in between. Errc::refused with its words.
   Task<Result<void>> demote(replication::NodeConnection& connection, bool frozen);
   /// Looks again now rather than in a second.
   void look_again() { look_.notify_all(); }
@@ -108,7 +110,6 @@ class Node {
   Task<Result<void>> learn(replication::NodeConnection& connection);
   Task<Result<void>> look(replication::NodeConnection& connection);
   Task<Result<void>> make_it_follow(replication::NodeConnection& connection);
-  Task<Result<void>> let_it_in(replication::NodeConnection& connection);
   Task<Result<void>> set_if_other(replication::NodeConnection& connection, std::string name, std::string value);
   std::vector<std::string> follow_words() const;
   std::string follow_password() const;

@@ -54,12 +54,10 @@ Result<Node*> Steering::most_advanced() {
 
 Task<Result<std::string>> Steering::let_lead(Node& node) {
   const std::string former = nodes_[*primary_]->name();
-  if (relay_.has_history()) {
-    relay_.truncate_to_safe_boundary();
-    auto level = co_await bring_level(node);
-    if (!level.ok()) relay_.follow(nodes_[*primary_]->identity().address, credentials());
-    CO_RETURN_IF_ERROR(level);
-  }
+  relay_.truncate_to_safe_boundary();
+  auto level = co_await bring_level(node);
+  if (!level.ok()) relay_.follow(nodes_[*primary_]->identity().address, credentials());
+  CO_RETURN_IF_ERROR(level);
   node.set_duty(Duty::primary);
   auto told = co_await node.command_to_lead();
   if (!told.ok()) relay_.follow(nodes_[*primary_]->identity().address, credentials());

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/instance/steering.h"
+#include "proxy/replication/attach_plan.h"
 
 namespace sidestream::instance {
 namespace {
@@ -219,16 +220,17 @@ Task<bool> Steering::hear_out(Address former, int64_t patience_ms) {
   co_return co_await plane_.hold_writes(rest_ms);
 }
 
+/// It has all that we hold; more, if it went on where our knowledge ends.
 Task<Result<void>> Steering::bring_level(Node& node) {
+  if (!relay_.has_history()) co_return Result<void>();
   const int64_t deadline = world_.clock.now_ms() + kLevelMs;
   for (;;) {
     auto role = co_await node.ask(split("INFO replication", ' '));
     CO_RETURN_IF_ERROR(role);
-    const auto applied = parse_int(resp::info_field(role.value().text, "master_repl_offset"));
     // Offsets mean nothing in another history: somebody may have pointed it elsewhere a moment ago.
-    const bool ours =
-        !relay_.has_history() || relay_.history().replid.matches(resp::info_field(role.value().text, "master_replid"));
-    if (ours && applied && *applied >= relay_.safe_boundary().value) co_return Result<void>();
+    const replication::UpstreamFacts facts = replication::parse_upstream_facts(role.value().text);
+    const replication::ReplId& ours = relay_.history().replid;
+    if (replication::holds_all(facts.history, facts.offset, ours, relay_.safe_boundary())) co_return Result<void>();
     if (world_.clock.now_ms() > deadline) {
       co_return Error{Errc::timed_out, "the node " + node.name() + " did not apply what this instance had received"};
     }

@@ -133,14 +133,30 @@ void Steering::replan() {
   succeed(plan);
 }
 
+/// Who can say how much our history holds: the server that writes it as long as we follow that one, else a node that
+/// has as much of it as any.
+Node* Steering::witness() {
+  if (!relay_.has_history()) return nullptr;
+  const auto is_of_ours = [&](const NodeView& view) {
+    return view.reachable && !view.loading && view.replid == relay_.history().replid;
+  };
+  Node* source = writer();
+  if (source != nullptr && is_of_ours(source->view()) && relay_.upstream().state == "connected") return source;
+  Node* best = nullptr;
+  for (const auto& node : nodes_) {
+    if (!node->view().follows_us || !is_of_ours(node->view())) continue;
+    if (best == nullptr || node->view().offset > best->view().offset) best = node.get();
+  }
+  return best;
+}
+
 /// What the wipe guard has to know: how much there is to lose, from those who hold it.
 void Steering::feed_guard() {
   replication::WipeGuard& guard = relay_.guard();
   Node* source = writer();
-  if (source != nullptr && source->view().reachable && !source->view().loading && relay_.has_history() &&
-      relay_.upstream().state == "connected" && source->view().replid == relay_.history().replid) {
-    guard.count(source->view().keys);
-    source->set_trusted();
+  if (Node* knows = witness()) {
+    guard.count(knows->view().keys);
+    if (knows == source) source->set_trusted();
   }
   // A link that broke is the first sign that another process may come up there: not in a second, now.
   const int64_t lost_at_us = relay_.upstream().lost_at_us;

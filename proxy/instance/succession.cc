@@ -56,8 +56,9 @@ Node* Steering::heir() const {
   Node* best = nullptr;
   for (const auto& node : nodes_) {
     const NodeView& view = node->view();
-    const bool fit = view.reachable && view.follows_us && !view.empty && !view.loading && view.priority > 0 &&
-                     is_of_history(view, relay_.history());
+    const bool ours = is_of_history(view, relay_.history()) ||
+                      has_all_of(view, relay_.history().replid, relay_.safe_boundary());  // or ours went on there
+    const bool fit = view.reachable && view.follows_us && !view.empty && !view.loading && view.priority > 0 && ours;
     if (!fit) continue;
     const auto rank = [](const NodeView& one) { return std::pair(-one.priority, one.offset); };
     if (best == nullptr || rank(view) > rank(best->view())) best = node.get();
@@ -138,10 +139,8 @@ Task<Result<std::string>> Steering::read_tail(Node& node) {
 Task<Result<void>> Steering::elect(Node& node) {
   const Change change(*this, Change::Writer::as_is);
   relay_.unfollow();
-  if (relay_.has_history()) {
-    auto level = co_await bring_level(node);
-    CO_RETURN_IF_ERROR(level);
-  }
+  auto level = co_await bring_level(node);
+  CO_RETURN_IF_ERROR(level);
   relay_.truncate_to_safe_boundary();
   node.set_duty(Duty::primary);  // else its own loop would make it follow us again
   auto told = co_await node.command_to_lead();
@@ -171,6 +170,8 @@ Task<Result<void>> Steering::adopt(Node& node) {
       co_await replication::NodeConnection::open(world_, former->identity().address, credentials(), kConnectMs);
   CO_RETURN_IF_ERROR(opened);
   replication::NodeConnection& server = *opened.value();
+  auto known = co_await former->let_it_in(server);
+  CO_RETURN_IF_ERROR(known);
   std::vector<std::string> pause = {"CLIENT", "PAUSE", std::to_string(kFreezeMs), "WRITE"};
   auto paused = co_await server.ask(std::move(pause));
   CO_RETURN_IF_ERROR(paused);

@@ -55,10 +55,14 @@ std::optional<size_t> promoted_by_hand(const Situation& s) {
   return std::nullopt;
 }
 
-/// It went on where the other one is, perhaps under a new id.
-bool has_all_of(const NodeView& node, const NodeView& other) {
-  if (node.replid == other.replid) return node.offset >= other.offset;
-  return node.replid2 == other.replid && other.offset.value < node.second_offset;
+bool has_all_of(const NodeView& node, const NodeView& other) { return has_all_of(node, other.replid, other.offset); }
+
+/// It holds neither our history nor what ours was or became: what it held of it, if ever, is gone for good.
+bool is_unrelated(const NodeView& node, const Situation& s) {
+  const auto is_known = [&](const replication::ReplId& id) {
+    return !id.empty() && (id == s.history.replid || id == s.history.replid2);
+  };
+  return s.has_history && !is_known(node.replid) && !is_known(node.replid2);
 }
 
 /// Where all nodes are our replicas somebody was demoted and nobody promoted: a switch broke off. With every node in
@@ -68,16 +72,17 @@ std::optional<size_t> most_advanced(const Situation& s) {
   for (size_t i = 0; i < s.nodes.size(); ++i) {
     const NodeView& node = s.nodes[i];
     if (!node.reachable || node.loading || !node.follows_us) return std::nullopt;
-    if (node.empty && best) continue;
-    if (!best || s.nodes[*best].empty || !has_all_of(s.nodes[*best], node)) best = i;
+    if ((node.empty || is_unrelated(node, s)) && best) continue;
+    const bool first = !best || s.nodes[*best].empty || is_unrelated(s.nodes[*best], s);
+    if (first || !has_all_of(s.nodes[*best], node)) best = i;
   }
   if (!best || s.nodes[*best].empty) return best;
   const NodeView& node = s.nodes[*best];
-  const auto lacks = [&](const NodeView& other) { return !other.empty && !has_all_of(node, other); };
+  const auto lacks = [&](const NodeView& other) {
+    return !other.empty && !is_unrelated(other, s) && !has_all_of(node, other);
+  };
   if (std::any_of(s.nodes.begin(), s.nodes.end(), lacks)) return std::nullopt;  // they went on apart from each other
-  if (!s.has_history) return best;
-  const bool ours = is_of_history(node, s.history);
-  return ours && node.offset >= s.offset ? best : std::nullopt;
+  return !s.has_history || has_all_of(node, s.history.replid, s.offset) ? best : std::nullopt;
 }
 
 void choose_first_primary(const Situation& s, Plan& plan) {
@@ -142,6 +147,10 @@ Duty duty_of(const Situation& s, const Plan& plan, size_t index) {
 }
 
 }  // namespace
+
+bool has_all_of(const NodeView& node, const replication::ReplId& replid, ReplOffset offset) {
+  return replication::holds_all({node.replid, node.replid2, node.second_offset}, node.offset, replid, offset);
+}
 
 bool is_of_history(const NodeView& node, const replication::History& history) {
   if (history.contains(node.replid, node.offset)) return true;

@@ -59,6 +59,8 @@ struct Plan {
   std::string trouble;  // why there is no primary or which nodes are left alone; empty: all clear
 };
 
+/// Whether it has all up to `offset` of that history: it is there, or went on from it under a new id.
+bool has_all_of(const NodeView& node, const replication::ReplId& replid, ReplOffset offset);
 /// Whether a node's data is a part of `history`.
 bool is_of_history(const NodeView& node, const replication::History& history);
 Plan make_plan(const Situation& situation);

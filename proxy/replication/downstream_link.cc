@@ -18,8 +18,6 @@ constexpr int64_t kReportUs = 10'000'000;
 constexpr size_t kUnsentMax = 1024 * 1024;  // per replica: beyond it the cursor waits
 constexpr size_t kPayloadChunk = 256 * 1024;
 constexpr size_t kListenBytesMax = 16 * 1024;  // the longest thing a replica may say
-// After a promotion the replicas of the new primary may be here before we know its id; a full resync would be a pity.
-constexpr int64_t kUnknownHistoryHoldUs = 10'000'000;
 
 using State = DownstreamLink::State;
 
@@ -201,7 +199,9 @@ bool DownstreamLink::should_hold() const {
     // Ahead of us. Once we are connected its bytes are on their way, or they are lost for good.
     return request_.next_byte > stream_.backlog().end() && (!connected || waited_us < config_.repl_timeout * 1'000'000);
   }
-  return !connected && waited_us < kUnknownHistoryHoldUs;
+  // Its history may be the one that ours went on as: after a promotion, or when our disk did not keep up before a
+  // restart. Only the upstream knows; until then what we hold must not take the place of what may be newer.
+  return !connected;
 }
 
 void DownstreamLink::answer_partial() {

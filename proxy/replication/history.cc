@@ -15,6 +15,10 @@ bool History::contains(const ReplId& id, ReplOffset offset) const {
   return id == replid || (id == replid2 && offset.next_byte() <= second_offset);
 }
 
+bool holds_all(const History& held, ReplOffset end, const ReplId& id, ReplOffset offset) {
+  return held.contains(id, offset) && end >= offset;
+}
+
 Continuation can_continue(const SyncRequest& request, const History& history, const BacklogRange& held) {
   if (!request.psync) return Continuation::no;
   const bool current = history.replid.matches(request.replid);

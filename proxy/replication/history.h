@@ -34,6 +34,9 @@ struct History {
   bool contains(const ReplId& id, ReplOffset offset) const;
 };
 
+/// Whether who is at `end` of `held` has all of the history `id` up to `offset`.
+bool holds_all(const History& held, ReplOffset end, const ReplId& id, ReplOffset offset);
+
 /// The bytes at hand: first_byte ... first_byte + histlen - 1. `first_byte + histlen` is our offset plus one.
 struct BacklogRange {
   int64_t first_byte = 1;

@@ -71,6 +71,27 @@ Task<Result<resp::Value>> NodeConnection::demand(std::vector<std::string> args) 
   co_return std::move(reply);
 }
 
+Task<Result<std::vector<resp::Value>>> NodeConnection::transact(std::vector<std::vector<std::string>> commands) {
+  std::string request = resp::command({"MULTI"});
+  for (const auto& command : commands) request += encode(command);
+  stream_->write(request + resp::command({"EXEC"}));
+  std::string refusal;
+  resp::Value last;
+  for (size_t unread = commands.size() + 2; unread > 0; --unread) {
+    auto reading = next_reply();
+    auto reply = co_await with_timeout(world_.clock, timeout_ms_, "EXEC", std::move(reading));
+    CO_RETURN_IF_ERROR(reply);
+    last = std::move(reply).value();
+    if (last.is_error() && refusal.empty()) refusal = last.text;
+  }
+  for (const resp::Value& each : last.elements) {
+    if (each.is_error() && refusal.empty()) refusal = each.text;
+  }
+  if (!refusal.empty()) co_return Error{Errc::refused, printable(refusal, 256)};
+  if (last.elements.size() != commands.size()) co_return Error{Errc::protocol, "EXEC: not a reply for each command"};
+  co_return std::move(last.elements);
+}
+
 Task<Result<void>> NodeConnection::introduce() {
   std::vector<std::string> words = {"SIDESTREAM", "READS", "primary"};
   auto heard = co_await demand(std::move(words));

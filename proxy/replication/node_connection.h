@@ -41,6 +41,10 @@ class NodeConnection {
   /// ask(), where an error reply is Errc::refused with the server's words.
   Task<Result<resp::Value>> demand(std::vector<std::string> args);
 
+  /// All in one step, which nobody comes in between, and in one round trip; the replies. Errc::refused: the first that
+  /// failed, with the server's words.
+  Task<Result<std::vector<resp::Value>>> transact(std::vector<std::vector<std::string>> commands);
+
   /// Tells an instance that this is another one: what Sentinel has it close is not meant for us, and what it says about
   /// offsets has to be its primary's.
   Task<Result<void>> introduce();

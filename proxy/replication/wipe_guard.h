@@ -54,6 +54,8 @@ class WipeGuard {
   void nodes_hold(int64_t keys) { behind_us_ = keys; }
   /// The upstream said how much our history holds now.
   void count(int64_t keys) { ours_.keys = keys; }
+  /// Whoever is followed is known to have got another history behind our back: only ours is let in, or by order.
+  void distrust() { rejected_ = true; }
   /// A command of our history: whether it may hold something by now.
   void saw(std::string_view command);
 

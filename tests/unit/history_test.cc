@@ -88,6 +88,15 @@ TEST_CASE("a shift keeps what was, up to the fork") {
   CHECK_FALSE(history.contains(ReplId(), ReplOffset{1}));
 }
 
+TEST_CASE("who has all of a history up to an offset: who is there, or went on from it") {
+  CHECK(holds_all(kHistory, ReplOffset{50}, id(kNow), ReplOffset{50}));
+  CHECK_FALSE(holds_all(kHistory, ReplOffset{49}, id(kNow), ReplOffset{50}));
+  CHECK(holds_all(kHistory, ReplOffset{50}, id(kBefore), ReplOffset{29}));
+  CHECK_FALSE(holds_all(kHistory, ReplOffset{50}, id(kBefore), ReplOffset{30}));  // it forked before that
+  CHECK_FALSE(holds_all(kHistory, ReplOffset{50}, id(kOther), ReplOffset{1}));
+  CHECK_FALSE(holds_all(History{}, ReplOffset{50}, ReplId(), ReplOffset{0}));
+}
+
 TEST_CASE("ids") {
   CHECK(ReplId::parse(kNow)->text() == kNow);
   CHECK(ReplId::parse(kNone)->empty());

@@ -172,6 +172,23 @@ TEST_CASE("all nodes are our replicas: the most advanced takes over, once every 
   CHECK_FALSE(make_plan(situation).promote.has_value());  // the other one has a byte more
 }
 
+TEST_CASE("all nodes are our replicas: one that went on from our history has ours too, one of another is not asked") {
+  Situation situation = following_one({node("a", false, kOne, false), node("b", false, kTwo, false)});
+  situation.offset = ReplOffset{100};
+  for (NodeView& view : situation.nodes) view.follows_us = true;
+  situation.nodes[0].offset = ReplOffset{90};
+  situation.nodes[1].offset = ReplOffset{5000};
+  CHECK_FALSE(make_plan(situation).promote.has_value());  // we have more than a, and b is a stranger
+  situation.nodes[0].offset = ReplOffset{100};
+  CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(0));
+  std::swap(situation.nodes[0], situation.nodes[1]);
+  CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(1));
+  // What we know ends where the disk stopped before a restart: the stranger is our history's future.
+  situation.nodes[0].replid2 = situation.history.replid;
+  situation.nodes[0].second_offset = 200;
+  CHECK_EQ(make_plan(situation).promote, std::optional<size_t>(0));
+}
+
 TEST_CASE("a node that was promoted beside the primary is looked at; one that only restarted is not") {
   Situation situation = following_one({node("a", true, kOne, false), node("b", true, kTwo, false)});
   situation.primary = 0;

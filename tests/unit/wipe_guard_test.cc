@@ -91,6 +91,14 @@ TEST_CASE("the operator's word") {
   CHECK(scene.lets_in(Dataset{kThird, ReplOffset{}, 0}));
 }
 
+TEST_CASE("a history that got there behind our back is let in by nobody but the operator") {
+  Scene scene(1000);
+  scene.guard.distrust();
+  CHECK_FALSE(scene.lets_in(other(5000)));
+  CHECK(scene.guard.accept());
+  CHECK(scene.lets_in(other(5000)));
+}
+
 TEST_CASE("another upstream begins without suspicion; one that was chosen by order may hold what it likes") {
   Scene scene(1000);
   scene.guard.follows({"a", 1, {}}, false);
