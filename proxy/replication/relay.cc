@@ -237,9 +237,7 @@ void Relay::history_begins(History history, ReplOffset offset, ReplOffset in_syn
     log_warning(kTag, "the upstream has no continuation of {} behind offset {}: a new history {} begins at {}",
                 stream_.history().replid.text(), stream_.offset().value, history.replid.text(), offset.value);
   }
-  fetch_.cancel_all();
-  fetching_ = false;
-  arriving_.reset();
+  call_off_fetch();
   stream_.begin(std::move(history), offset, in_sync_from);
   for (const auto& [id, link] : links_) link->history_replaced();
 }
@@ -323,10 +321,7 @@ void Relay::reap() {
     newest_formats_.erase(entry.first);
     return true;
   });
-  if (fetching_ && !snapshot_is_wanted()) {
-    fetch_.cancel_all();
-    fetching_ = false;
-  }
+  if (fetching_ && !snapshot_is_wanted()) call_off_fetch();
 }
 
 // --- the stream ---

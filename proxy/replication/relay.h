@@ -176,6 +176,7 @@ class Relay : private UpstreamLink::Owner,
   std::string waits_for(const DownstreamLink& link) const;
   void report_arrivals() const;
   Task<void> tell_when_it_is_known(std::shared_ptr<Snapshot> snapshot);
+  void call_off_fetch();
   Task<void> fetch_snapshots(), tick();
   Task<Result<void>> fetch_from_any();
   Task<bool> fetch_from(Address source, Credentials credentials, std::string& reasons);

@@ -198,6 +198,13 @@ bool Relay::snapshot_is_wanted() const {
   });
 }
 
+/// What has arrived of it goes, with its file.
+void Relay::call_off_fetch() {
+  fetch_.cancel_all();
+  fetching_ = false;
+  arriving_.reset();
+}
+
 Task<void> Relay::fetch_snapshots() {
   // As on a stock primary: who comes within this time gets the same snapshot.
   if (config_.repl_diskless_sync_delay > 0) co_await world_.clock.sleep(config_.repl_diskless_sync_delay * 1000);

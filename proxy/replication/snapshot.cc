@@ -38,9 +38,8 @@ Result<SnapshotLabel> decode_label(std::string_view bytes) {
                        *taken_ms};
 }
 
-Snapshot::Snapshot(Spool& spool, std::unique_ptr<File> file, std::string path, ReplId replid, ReplOffset offset,
-                   int64_t size)
-    : spool_(spool), file_(std::move(file)), path_(std::move(path)), total_(size) {
+Snapshot::Snapshot(Spool& spool, std::string path, ReplId replid, ReplOffset offset, int64_t size)
+    : spool_(spool), path_(std::move(path)), total_(size) {
   label_.replid = std::move(replid);
   label_.offset = offset;
   label_.taken_ms = spool.world_.clock.wall_ms();

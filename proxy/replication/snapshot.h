@@ -39,7 +39,7 @@ Result<SnapshotLabel> decode_label(std::string_view bytes);
 class Snapshot {
  public:
   /// By the spool: a new, empty one; `size` in bytes, 0: not known before the end.
-  Snapshot(Spool& spool, std::unique_ptr<File> file, std::string path, ReplId replid, ReplOffset offset, int64_t size);
+  Snapshot(Spool& spool, std::string path, ReplId replid, ReplOffset offset, int64_t size);
   /// By the spool: one that an earlier run left, of which only the label was looked at.
   Snapshot(Spool& spool, std::string path, SnapshotLabel label);
   Snapshot(const Snapshot&) = delete;

@@ -135,9 +135,12 @@ Task<Result<Spool::SnapshotRef>> Spool::create(ReplId replid, ReplOffset offset,
   const std::string path =
       directory_ + "/" + std::string(kPrefix) + std::to_string(++last_number_) + std::string(kSuffix);
   if (auto room = make_room(size); !room.ok()) co_return std::move(room).error();
+  // There before its file: who is called off while that is being made leaves none behind.
+  auto snapshot = std::make_shared<Snapshot>(*this, path, std::move(replid), offset, size);
   auto file = co_await world_.files.open(path, Files::Mode::create);
   CO_RETURN_IF_ERROR(file);
-  co_return std::make_shared<Snapshot>(*this, std::move(file).value(), path, std::move(replid), offset, size);
+  snapshot->file_ = std::move(file).value();
+  co_return std::move(snapshot);
 }
 
 /// For `more` bytes. What is only kept for later goes first.

@@ -2,6 +2,8 @@
 // off after every byte, cancelled after every byte; and the corners of the protocol one by one.
 #include "proxy/replication/relay.h"
 
+#include <algorithm>
+
 #include "proxy/resp/writer.h"
 #include "tests/unit/scripted_primary.h"
 #include "tests/unit/unit_test.h"
@@ -315,6 +317,37 @@ TEST_CASE("a replica that is ahead waits, kept alive, until we have its bytes") 
   scene.primary.append(next);
   scene.world.run_for(100);
   CHECK(replica.got == "\n\n\n+CONTINUE " + kId + "\r\n");
+}
+
+TEST_CASE("who holds a history that we do not know gets no old data from us while no upstream tells what it is") {
+  Scene scene;
+  REQUIRE(scene.settle());
+  scene.relay->unfollow();
+  SyncRequest unknown = from(scene.primary.end() + 500);
+  unknown.replid = kNewId;
+  ScriptedReplica replica(scene, modern(), unknown);
+  scene.world.run_for(60'000);
+  CHECK(replica.got.find_first_not_of('\n') == std::string::npos);
+  CHECK_FALSE(replica.closed);
+  scene.relay->follow(scene.primary.address(), Credentials());
+  scene.world.run_for(5000);
+  CHECK(replica.got.find("+FULLRESYNC " + kId) != std::string::npos);
+}
+
+TEST_CASE("who leaves while a snapshot is fetched for him: what has arrived of it goes") {
+  Scene scene;
+  REQUIRE(scene.settle());
+  scene.world.weather().socket_buffer = 16;  // some bytes a round trip
+  const auto files = [&] {
+    const auto paths = scene.world.host("10.0.0.2").files().paths();
+    return std::count_if(paths.begin(), paths.end(), [](const auto& path) { return path.ends_with(".rdb"); });
+  };
+  const auto kept = files();
+  ScriptedReplica replica(scene, modern(), anything());
+  REQUIRE(scene.world.run_until([&] { return files() > kept; }, 10'000));
+  replica.leave();
+  scene.world.run_for(1000);
+  CHECK(files() == kept);
 }
 
 TEST_CASE("refusals") {
