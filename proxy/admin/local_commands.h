@@ -46,6 +46,7 @@ class LocalCommands {
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);
 
   // wait_commands.cc
+  int64_t replicas_that(const std::function<bool(const replication::ReplicaStatus&)>& confirm) const;
   int64_t replicas_past(ReplOffset offset) const, replicas_synced(ReplOffset offset) const;
   Task<Result<bool>> synced_at_primary(replication::NodeConnection& primary);
   using PrimaryConnection = std::unique_ptr<replication::NodeConnection>;

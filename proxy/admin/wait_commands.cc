@@ -53,18 +53,22 @@ int64_t deadline_us(Clock& clock, int64_t timeout_ms) {
 
 }  // namespace
 
-int64_t LocalCommands::replicas_past(ReplOffset offset) const {
+int64_t LocalCommands::replicas_that(const std::function<bool(const replication::ReplicaStatus&)>& confirm) const {
   const auto replicas = group_.relay().replicas();
-  return std::count_if(replicas.begin(), replicas.end(), [&](const replication::ReplicaStatus& replica) {
-    return replica.state == "online" && !replica.rdb_only && replica.acked >= offset;
+  const auto count = std::count_if(replicas.begin(), replicas.end(), [&](const replication::ReplicaStatus& replica) {
+    return replica.state == "online" && !replica.rdb_only && confirm(replica);
   });
+  // In the middle of a switch all are replicas: one of those who have it will be the primary.
+  const bool nobody_leads = group_.switch_facts().state == "failover-in-progress";
+  return nobody_leads ? std::max<int64_t>(count - 1, 0) : count;
+}
+
+int64_t LocalCommands::replicas_past(ReplOffset offset) const {
+  return replicas_that([offset](const auto& replica) { return replica.acked >= offset; });
 }
 
 int64_t LocalCommands::replicas_synced(ReplOffset offset) const {
-  const auto replicas = group_.relay().replicas();
-  return std::count_if(replicas.begin(), replicas.end(), [&](const replication::ReplicaStatus& replica) {
-    return replica.state == "online" && !replica.rdb_only && replica.fsynced >= offset;
-  });
+  return replicas_that([offset](const auto& replica) { return replica.fsynced >= offset; });
 }
 
 Task<routing::Answer> LocalCommands::wait(routing::Caller caller, std::vector<std::string> args) {

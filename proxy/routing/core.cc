@@ -363,23 +363,21 @@ void Core::learn_large(std::string_view request_bytes) {
 
 // --- fences --------------------------------------------------------------------------------------------------------
 
+/// A question may be asked twice: when its connection breaks, as in a switch, the next primary answers it.
 Task<Result<ReplOffset>> Core::fence() {
   const int64_t deadline_ms = world.clock.now_ms() + config.hold.timeout_ms;
-  ServerConnection* primary = servers.primary_shared(2, 0);
-  while (primary == nullptr) {
+  for (;;) {
+    if (ServerConnection* primary = servers.primary_shared(2, 0)) {
+      Fence fence(*this);
+      primary->ask_role(fence.id);
+      if (!fence.offset) co_await fence.answered.wait();
+      if (fence.offset->value >= 0) co_return *fence.offset;
+    }
     if (world.clock.now_ms() >= deadline_ms) {
       co_return Error{Errc::timed_out, "MASTERDOWN Link with MASTER is down; try again."};
     }
     co_await world.clock.sleep(kFenceRetryMs);
-    primary = servers.primary_shared(2, 0);
   }
-  Fence fence(*this);
-  primary->ask_role(fence.id);
-  if (!fence.offset) co_await fence.answered.wait();
-  if (fence.offset->value < 0) {
-    co_return Error{Errc::closed, "MASTERDOWN the connection to the primary broke; try again."};
-  }
-  co_return *fence.offset;
 }
 
 void Core::fence(uint64_t fence_id, ReplOffset offset) {
