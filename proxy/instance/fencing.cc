@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kTellAgainMs = 1000;
 constexpr int64_t kStepTimeoutMs = 1000;
+constexpr std::string_view kNotYet = "it is not known yet which history this is; try again";
 constexpr size_t kReplicasMax = 1000;  // that are remembered after they went
 
 }  // namespace
@@ -93,7 +94,10 @@ FenceFacts Steering::fence_facts() {
 
 Result<void> Steering::succeeded_by(const replication::ReplId& replid, Address successor) {
   if (!is_primary()) return {};  // we follow somebody: nothing to give up
-  if (!(relay_.history().replid == replid)) return Error{Errc::refused, "this is another history"};
+  const replication::History& ours = relay_.history();
+  if (ours.replid.empty()) return Error{Errc::refused, std::string(kNotYet)};  // a moment after a start
+  // It may have parted from us just before a switch of ours.
+  if (!(ours.replid == replid || ours.replid2 == replid)) return Error{Errc::refused, "this is another history"};
   log_warning("instance", "{} went on with our history", successor.text());
   role_.successor = successor.text();
   update_fence();
@@ -109,7 +113,8 @@ void Steering::insist() {
 Task<void> Steering::tell_former(Address former, replication::ReplId history) {
   while (!master_) {
     auto told = co_await tell_former_once(former, history);
-    if (told.ok() || told.error().code == Errc::refused) {
+    const bool not_yet = !told.ok() && told.error().detail.find(kNotYet) != std::string::npos;
+    if (told.ok() || (told.error().code == Errc::refused && !not_yet)) {
       log_notice("instance", "{}: {}", former.text(),
                  told.ok() ? "knows that we are the primary" : told.error().detail);
       co_return;

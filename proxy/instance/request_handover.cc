@@ -8,8 +8,8 @@
 //                                  ◄───   SIDESTREAM TAKEOVER, on a connection of its own: we are the primary
 //
 // Failure modes: an upstream that is no instance, does not answer, is unwell or does not know us cannot be asked: the
-// caller promotes as stock does. One that is well and did not finish in time goes on as the primary, and the caller
-// refuses: promoting beside it would lose what it acknowledges.
+// caller promotes as stock does. One that is well and did not finish in time goes on as the primary, or hands over to
+// somebody else at this moment: the caller refuses, promoting beside it would lose what is acknowledged there.
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/instance/steering.h"
@@ -38,6 +38,11 @@ Task<Result<bool>> Steering::request_handover() {
       "FAILOVER", "TO", us.host, std::to_string(us.port), "TIMEOUT", std::to_string(kHandoverMs)};
   auto begun = co_await connection->ask(std::move(order));
   if (!begun.ok()) co_return false;
+  if (begun.value().text.find("already in progress") != std::string::npos) {
+    co_return Error{Errc::refused,
+                    "the upstream instance is changing its primary at this moment; try again, or REPLICAOF NO ONE "
+                    "promotes without asking it"};
+  }
   if (begun.value().is_error()) {
     log_notice(kTag, "the upstream cannot hand over: {}", begun.value().text);
     co_return false;
