@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "common/check.h"
 
@@ -36,5 +37,12 @@ class Input {
  private:
   std::string_view bytes_;
 };
+
+/// A text as it arrives: in pieces of `size`, the last one shorter.
+inline std::vector<std::string_view> pieces_of(std::string_view text, size_t size) {
+  std::vector<std::string_view> pieces;
+  for (size_t at = 0; at < text.size(); at += size) pieces.push_back(text.substr(at, size));
+  return pieces;
+}
 
 }  // namespace sidestream::fuzz

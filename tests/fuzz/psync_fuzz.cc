@@ -47,8 +47,8 @@ void check_mark(Input& input) {
   replication::EofMark scanner(mark);
   std::string payload, left;
   bool complete = false;
-  for (size_t at = 0; at < stream.size(); at += piece) {
-    const std::string chunk = stream.substr(at, piece);
+  for (const std::string_view each : pieces_of(stream, piece)) {
+    const std::string chunk(each);  // gone before the next one comes
     if (complete) {
       left += chunk;
       continue;

@@ -70,10 +70,10 @@ void check_damage(Input& input) {
   const SegmentHeader header{3, 2, first, History{kId, {}, -1}, ReplOffset{first - 1}, packs ? text.size() : 0};
   std::string file = encode_segment_header(header);
   const size_t frames_at = file.size();
-  for (size_t at = 0; at < text.size(); at += piece) {
-    const std::string_view bytes = std::string_view(text).substr(at, piece);
-    const int64_t number = first + static_cast<int64_t>(at);
-    packs ? packer.append(file, number, bytes) : append_frame(file, number, bytes);
+  int64_t next = first;
+  for (const std::string_view each : pieces_of(text, piece)) {
+    packs ? packer.append(file, next, each) : append_frame(file, next, each);
+    next += std::ssize(each);
   }
   CHECK(read_frames(file, frames_at, first) == text);
   if (cut % 2 == 0) {
