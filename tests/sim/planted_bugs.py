@@ -105,7 +105,7 @@ BUGS = [
      "  mark_floor(*unknown);\n", "",
      "instance", "GET .* is answered"),
     ("private writes are not marked", PLANE + "server_connection.cc",
-     "  freshness_.apply(*noted);\n  Entry role;", "  Entry role;",
+     "  freshness_.apply(*noted);\n  push_role(", "  push_role(",
      "instance", "GET .* is answered"),
     ("a sent write is sent again", PLANE + "server_connection.cc",
      "if (sent || plan_.is_private) {", "if (plan_.is_private) {",
@@ -134,6 +134,13 @@ BUGS = [
      "if (!continued) plane_->new_history(relay_->commands_known_from());",
      "if (!continued || true) plane_->new_history(relay_->commands_known_from());",
      "instance", "GET .* is answered"),
+    # What is newer than what we hold.
+    ("old data for whose history we do not know", REPL + "downstream_link.cc",
+     "  return !connected;\n", "  return !connected && waited_us < 10'000'000;\n",
+     "instance", "is answered|is lost|not converged"),
+    ("a former primary with another history leads unasked", "proxy/instance/failover.cc",
+     "if (turned) steering_.distrust_primary();", "static_cast<void>(turned);",
+     "instance", "is answered|is lost|not converged"),
     # The fakes themselves: the checkers do not depend on the relay being right.
     ("fake: backlog one byte off", FAKE + "fake_primary.cc",
      "(held - (offset_ - next_byte + 1))", "(held - (offset_ - next_byte))",

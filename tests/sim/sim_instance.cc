@@ -11,10 +11,10 @@
 #include <set>
 
 #include "common/text.h"
-#include "proxy/resp/writer.h"
 #include "tests/sim/instance_host.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/sim_client.h"
+#include "tests/sim/sim_operator.h"
 
 namespace sidestream::sim {
 namespace {
@@ -95,7 +95,11 @@ class Group {
   void add_node(const std::string& host) {
     auto options = roll_node(world_.dice(), host);
     options.password = password_;
-    if (fair_) options.repl_timeout_ms = 60'000;
+    if (fair_) {  // all the steps of a switch have to fit into hold.timeout
+      options.repl_timeout_ms = 60'000;
+      options.service_max_us = std::min<int64_t>(options.service_max_us, 2000);
+      options.apply_max_ms = std::min<int64_t>(options.apply_max_ms, 100);
+    }
     nodes_.push_back(std::make_unique<FakeNode>(world_, chronicle_, std::move(options)));
     nodes_.back()->start();
   }
@@ -184,7 +188,8 @@ class Group {
     if (!failed_over_) return;
     FakeNode* found = nullptr;
     for (auto& node : nodes_) {
-      if (!node->running() || node->is_replica() || node->offset() == 0) continue;
+      const bool is_blank = node->offset() == 0 && node->data().empty();
+      if (!node->running() || node->is_replica() || is_blank) continue;
       if (found != nullptr) return;
       found = node.get();
     }
@@ -277,44 +282,8 @@ class Group {
     instance.boot();
   }
 
-  /// What an operator types until it is answered with OK.
-  Task<void> order(Address server, Words words, bool& done) {
-    World seams = world_.at("10.0.0.31");
-    std::string request;
-    if (!password_.empty()) resp::append_command(request, {"AUTH", password_});
-    resp::append_command(request, std::vector<std::string_view>(words.begin(), words.end()));
-    const std::string wanted = password_.empty() ? "+OK" : "+OK\r\n+OK";
-    for (;;) {
-      auto connecting = seams.network.connect(server);
-      auto stream = co_await with_timeout(world_.clock(), 5000, "connect", std::move(connecting));
-      if (stream.ok()) {
-        stream.value()->write(request);
-        auto reading = read_until(*stream.value(), wanted);
-        auto answered = co_await with_timeout(world_.clock(), 15'000, "order", std::move(reading));
-        done = answered.ok();
-        if (done) co_return;
-      }
-      co_await world_.clock().sleep(500);
-    }
-  }
-
-  static Task<Result<void>> read_until(ByteStream& stream, std::string wanted) {
-    std::string text;
-    char chunk[256];
-    while (!text.starts_with(wanted) || !text.ends_with("\n")) {
-      auto n = co_await stream.read(chunk);
-      CO_RETURN_IF_ERROR(n);
-      if (n.value() == 0 || text.find("-") != std::string::npos) co_return Error{Errc::refused, text};
-      text.append(chunk, n.value());
-    }
-    co_return Result<void>();
-  }
-
   bool obeyed(InstanceHost& instance, const Words& words) {
-    bool done = false;
-    TaskSet operator_task;
-    operator_task.add(order(instance.address(), words, done));
-    return world_.run_until([&] { return done; }, 60'000);
+    return SimOperator(world_, "10.0.0.31", password_).obeyed(instance.address(), words);
   }
 
   bool failing_over() {
@@ -329,10 +298,10 @@ class Group {
     const auto front = std::find_if(instances_.begin(), instances_.end(),
                                     [](auto& one) { return one->running() && one->group().is_primary(); });
     if (front == instances_.end()) return;
-    switched_ = failed_over_ = true;
     admin::FailoverOrder order;
     order.timeout_ms = world_.dice().between(100, 5000);
     auto begun = (*front)->group().begin_failover(order);
+    if (begun.ok()) switched_ = failed_over_ = true;
     world_.trace("FAILOVER at {}: {}", (*front)->host(), begun.ok() ? "begun" : begun.error().detail);
     world_.run_for(world_.dice().chance(500) ? world_.dice().between(0, 20) : world_.dice().between(0, 1000));
   }

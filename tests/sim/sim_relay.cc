@@ -3,6 +3,8 @@
 //
 // Happy path: whatever the weather, the operator and the disks do, nodes apply what the primary wrote, byte for byte,
 // and meet when it is over. Failure modes: see the checkers in chronicle, fake_node and relay_front.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <memory>
 
@@ -114,19 +116,13 @@ class Group {
            std::all_of(relays_.begin(), relays_.end(), [&](const auto& relay) { return relay->caught_up_with(p); });
   }
 
-  static int64_t keys(const FakeNode& node) {
-    int64_t sum = 0;
-    for (int db = 0; db < FakeData::kDatabases; ++db) sum += static_cast<int64_t>(node.data().size(db));
-    return sum;
-  }
-
   /// What an instance asks the primary once a second.
   void count_keys() {
     for (auto& relay : relays_) {
       if (!relay->running() || !relay->relay().has_history() || primary_ == nullptr || primary_->loading()) continue;
       const bool same = relay->relay().history().replid.text() == primary_->replid();
       if (!same || relay->relay().upstream().state != "connected") continue;
-      relay->relay().guard().count(keys(*primary_));
+      relay->relay().guard().count(primary_->data().keys());
       if (relay == relays_[0]) lost_keys_ = 0;  // it was let in some time ago
     }
   }
@@ -138,13 +134,15 @@ class Group {
     }
   }
 
-  /// Nobody behind the relay that knew them loses nearly all keys without the operator's word.
+  /// Nobody behind the relay that knew them loses nearly all keys without the operator's word; or because the primary
+  /// held nearly as many again (and dropped them since).
   void judge_wipe(const SyncEvent& event) {
     if (primary_ == nullptr || lost_keys_ < 10 || event.primary != relays_[0]->address() ||
         !event.reply.starts_with("+FULLRESYNC"))
       return;
-    if (event.reply.find(primary_->replid()) == std::string::npos || keys(*primary_) * 3 > lost_keys_) return;
-    world_.fail(fmt::format("{}: is given {} keys where {} were lost", event.who, keys(*primary_), lost_keys_));
+    const int64_t held = primary_->counters().most_keys;
+    if (event.reply.find(primary_->replid()) == std::string::npos || held * 3 > lost_keys_) return;
+    world_.fail(fmt::format("{}: is given {} keys where {} were lost", event.who, held, lost_keys_));
   }
 
   /// Nothing happens any more: what is on the disks now stays there, the latest snapshot with its label, and what could
@@ -156,7 +154,7 @@ class Group {
       auto files = disk.paths();
       std::erase_if(files, [](const std::string& path) { return path.find("/backlog/") != std::string::npos; });
       if (std::ssize(files) <= 2 + disk.removals_failed) continue;
-      world_.fail(fmt::format("{}: {} files are left: {}", host, files.size(), files[0]));
+      world_.fail(fmt::format("{}: {} files are left: {}", host, files.size(), fmt::join(files, " ")));
     }
   }
 
@@ -187,7 +185,7 @@ class Group {
       return relay.running() && relay.relay().has_history() && relay.config().wipe_guard == "hold" &&
              relay.caught_up_with(node) && relay.relay().upstream().state == "connected";
     };
-    if (is_primary && rdb.empty() && knows_all(*relays_[0])) lost_keys_ = keys(node);
+    if (is_primary && rdb.empty() && knows_all(*relays_[0])) lost_keys_ = node.data().keys();
     node.crash();
     world_.run_for(world_.dice().between(0, 3000));
     node.start(rdb, is_primary ? Address() : home(i));

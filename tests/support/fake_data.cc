@@ -2,6 +2,7 @@
 #include "tests/support/fake_data.h"
 
 #include <algorithm>
+#include <numeric>
 #include <functional>
 
 #include "common/text.h"
@@ -290,8 +291,9 @@ void FakeData::clear() {
   digest_ = 0;
 }
 
-bool FakeData::empty() const {
-  return std::all_of(dbs_.begin(), dbs_.end(), [](const auto& db) { return db.empty(); });
+int64_t FakeData::keys() const {
+  return std::accumulate(dbs_.begin(), dbs_.end(), int64_t{0},
+                         [](int64_t sum, const auto& db) { return sum + std::ssize(db); });
 }
 
 uint64_t FakeData::version(int db, const std::string& key) const {

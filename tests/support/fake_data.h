@@ -37,7 +37,8 @@ class FakeData {
   bool erase(int db, const std::string& key);
   void clear();
   size_t size(int db) const { return dbs_[db].size(); }
-  bool empty() const;
+  bool empty() const { return keys() == 0; }
+  int64_t keys() const;
   const std::map<std::string, FakeValue>& keys(int db) const { return dbs_[db]; }
   uint64_t digest() const { return digest_; }
   /// Grows whenever the key is touched, for WATCH.

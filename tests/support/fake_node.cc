@@ -35,6 +35,7 @@ void FakeNode::start(std::string_view rdb, const Address& primary) {
   run_id_ = seams_.random.hex40();
   replid_ = seams_.random.hex40();
   lonely_since_ms_ = now_ms();
+  counters_.most_keys = 0;
   RdbAux aux;
   size_t used = 0;
   if (!rdb.empty()) CHECK(decode_rdb(rdb, data_, aux, used));
@@ -235,6 +236,7 @@ void FakeNode::execute(Session& session, const Words& args) {
   const uint64_t digest_before = data_.digest();
   call(session, *command, args);
   if (!effects_.empty()) propagate(std::exchange(effects_, {}), digest_before);
+  counters_.most_keys = std::max(counters_.most_keys, data_.keys());
   if (name != "wait") session.written = offset_;
 }
 

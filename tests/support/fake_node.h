@@ -43,10 +43,10 @@ struct FakeNodeCounters {
   int64_t full_served = 0;  ///< as a primary: INFO's sync_full, sync_partial_ok, sync_partial_err
   int64_t partial_served = 0;
   int64_t partial_refused = 0;
-  int64_t full_taken = 0;  ///< as a replica
-  int64_t partial_taken = 0;
-  int64_t writes_refused = 0;  ///< -READONLY
-  int64_t reads = 0;           ///< of clients
+  int64_t full_taken = 0, partial_taken = 0;  ///< as a replica
+  int64_t most_keys = 0;                      ///< ever held since its start
+  int64_t writes_refused = 0;                 ///< -READONLY
+  int64_t reads = 0;                          ///< of clients
   int64_t writes = 0;
 };
 

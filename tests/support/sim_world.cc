@@ -2,6 +2,7 @@
 #include "tests/support/sim_world.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "tests/support/sim_loops.h"
 
@@ -184,6 +185,7 @@ void SimWorld::mix(std::string_view bytes) {
 
 void SimWorld::trace_line(std::string text) {
   lines_.push_back(fmt::format("{:>12.3f} ms  {}", static_cast<double>(clock_.now_us() - 1'000'000) / 1000, text));
+  if (printing_) std::fprintf(stderr, "%s\n", lines_.back().c_str());
   if (lines_.size() > kTraceLines) lines_.pop_front();
 }
 

@@ -114,6 +114,8 @@ class SimWorld {
   void mix(std::string_view bytes);
   uint64_t hash() const { return hash_; }
   void start_tracing() { tracing_ = true; }
+  /// Every line is also printed at once, so that it stands among the lines of the log.
+  void print_trace() { tracing_ = printing_ = true; }
   bool tracing() const { return tracing_; }
   template <class... Args>
   void trace(fmt::format_string<Args...> format, Args&&... args) {
@@ -139,6 +141,7 @@ class SimWorld {
   Weather weather_;
   uint64_t hash_ = 0xcbf29ce484222325ULL;
   bool tracing_ = false;
+  bool printing_ = false;
   std::deque<std::string> lines_;
   std::string failure_;
   std::set<std::pair<std::string, std::string>> parted_;
