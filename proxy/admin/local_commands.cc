@@ -144,8 +144,7 @@ LocalCommands::LocalCommands(Group& group) : group_(group), config_(group) {
                {"role", &LocalCommands::role},         {"replicaof", &LocalCommands::replicaof},
                {"slaveof", &LocalCommands::replicaof}, {"failover", &LocalCommands::failover},
                {"config", &LocalCommands::config},     {"sidestream", &LocalCommands::sidestream},
-               {"acl", &LocalCommands::acl_load},
-               {"waitaof", &LocalCommands::waitaof}};
+               {"acl", &LocalCommands::acl_load},      {"waitaof", &LocalCommands::waitaof}};
 }
 
 std::optional<std::string> LocalCommands::at_once(const routing::Caller& caller,

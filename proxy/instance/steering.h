@@ -148,8 +148,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   Task<void> tick();
   void replan();
-  void follow_primary(size_t index, bool by_order);
-  void feed_guard();
+  void follow_primary(size_t index, bool by_order), feed_guard();
   Node* witness();
   bool has_our_history(const Node& node) const;
   bool holds_data_apart(const Node& node) const;
@@ -166,7 +165,6 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Task<Result<std::string>> let_lead(Node& node);
   Task<Result<std::string>> give_back(Node& server);
   Task<Result<void>> fill(Node& server);
-
   Task<Result<bool>> handed_over(replication::NodeConnection& upstream);
 
   // fencing.cc

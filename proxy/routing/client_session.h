@@ -106,13 +106,11 @@ class ClientSession {
   void flush(), reply(std::string_view frame);
   ReplyTo reply_to(uint64_t sequence) const { return {place_, id_, sequence}; }
 
-  // client_faults.cc, client_passing.cc
+  // client_faults.cc, client_passing.cc, client_acks.cc, client_large.cc
   std::optional<Taken> special(const Entry& entry), inject(const Entry& entry);
   Task<void> go_on_after(int64_t delay_ms), leave();
   bool may_leave() const, must_wait();
   void begin_to_leave();
-
-  // client_acks.cc, client_large.cc
   void await_acks(uint64_t sequence, uint64_t batch);
   bool awaits_acks(uint64_t sequence) const, holds_back(uint64_t sequence, std::string_view frame);
   bool recognize_large(), pass_on(), too_far_ahead() const;

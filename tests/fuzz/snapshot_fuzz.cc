@@ -50,7 +50,8 @@ struct Scene {
     Address server_address{"10.0.0.1", 1, {}};
     auto opened = co_await host.network.connect(std::move(server_address));
     NodeConnection server(host, std::move(opened).value(), kTimeoutMs);
-    outcome = co_await conversation(server);
+    auto ended = co_await conversation(server);
+    outcome = std::move(ended);
     if (!outcome.ok() && snapshot != nullptr) snapshot->fail(outcome.error());
     if (!outcome.ok()) co_return;
     behind = server.take_leftover();

@@ -2,8 +2,8 @@
 #include "tests/support/fake_data.h"
 
 #include <algorithm>
-#include <numeric>
 #include <functional>
+#include <numeric>
 
 #include "common/text.h"
 #include "proxy/resp/writer.h"
