@@ -50,13 +50,16 @@ void Steering::was_stopped() {
   update_fence();
 }
 
+/// Where others see us.
+bool Steering::is_our_place(const Address& place) const {
+  if (place.port != follow_port()) return false;
+  if (!config_.announce_ip.empty()) return place.host == config_.announce_ip;
+  const auto seen_as = [&](const auto& node) { return node->our_host() == place.host; };
+  return sentinels_.our_host() == place.host || std::any_of(nodes_.begin(), nodes_.end(), seen_as);
+}
+
 bool Steering::is_us(const SentinelWatch::Named& named) const {
-  if (named.run_id == run_id_) return true;
-  if (named.primary.port != follow_port()) return false;
-  const std::string& host = named.primary.host;
-  if (!config_.announce_ip.empty()) return host == config_.announce_ip;
-  const auto seen_as = [&](const auto& node) { return node->our_host() == host; };
-  return sentinels_.our_host() == host || std::any_of(nodes_.begin(), nodes_.end(), seen_as);
+  return named.run_id == run_id_ || is_our_place(named.primary);
 }
 
 FenceFacts Steering::fence_facts() {
@@ -93,11 +96,12 @@ FenceFacts Steering::fence_facts() {
 // --- news of a succession ------------------------------------------------------------------------------------------
 
 Result<void> Steering::succeeded_by(const replication::ReplId& replid, Address successor) {
-  if (!is_primary()) return {};  // we follow somebody: nothing to give up
+  if (!is_primary() || is_our_place(successor)) return {};  // we follow somebody, or followed ourselves
   const replication::History& ours = relay_.history();
   if (ours.replid.empty()) return Error{Errc::refused, std::string(kNotYet)};  // a moment after a start
   // It may have parted from us just before a switch of ours.
-  if (!(ours.replid == replid || ours.replid2 == replid)) return Error{Errc::refused, "this is another history"};
+  const bool is_ours = ours.replid == replid || (!replid.empty() && ours.replid2 == replid);
+  if (!is_ours) return Error{Errc::refused, "this is another history"};
   log_warning("instance", "{} went on with our history", successor.text());
   role_.successor = successor.text();
   update_fence();

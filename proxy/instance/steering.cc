@@ -155,7 +155,7 @@ void Steering::feed_guard() {
   replication::WipeGuard& guard = relay_.guard();
   Node* source = writer();
   if (Node* knows = witness()) {
-    guard.count(knows->view().keys);
+    guard.count(knows->view().keys, knows->view().offset);
     if (knows == source) source->set_trusted();
   }
   // A link that broke is the first sign that another process may come up there: not in a second, now.

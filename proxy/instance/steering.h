@@ -171,7 +171,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   void update_fence();
   void restart_fence(bool began_as_primary);
   FenceFacts fence_facts();
-  bool is_us(const SentinelWatch::Named& named) const;
+  bool is_our_place(const Address& place) const, is_us(const SentinelWatch::Named& named) const;
   void insist();
   Task<void> tell_former(Address former, replication::ReplId history);
   Task<Result<void>> tell_former_once(Address former, replication::ReplId history);

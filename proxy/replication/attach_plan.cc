@@ -8,8 +8,7 @@
 namespace sidestream::replication {
 namespace {
 
-constexpr int64_t kMovingShare = 8;           // of a full backlog
-constexpr int64_t kLeastBacklog = 16 * 1024;  // the smallest that a stock server can have
+constexpr int64_t kMovingShare = 8;  // of a full backlog
 
 int64_t number(std::string_view info, std::string_view name, int64_t missing) {
   return parse_int(resp::info_field(info, name)).value_or(missing);
@@ -24,11 +23,11 @@ AttachPlan plan_anew(const std::optional<UpstreamFacts>& facts, int64_t backlog_
   if (!facts || !facts->backlog_active || facts->history.replid.empty()) return plan;
   plan.kind = AttachPlan::Kind::fresh_backlog;
   plan.replid = facts->history.replid;
-  // A backlog that has begun to drop bytes drops more until we ask: the oldest byte would cost a full resync.
+  // A backlog that is full, or about to be, drops bytes until we ask: the oldest one would cost a full resync.
   const int64_t end = facts->offset.next_byte();
-  const int64_t held = end - facts->first_byte;
-  const int64_t moves = facts->first_byte > 1 && held >= kLeastBacklog ? held / kMovingShare : 0;
-  plan.next_byte = std::max(facts->first_byte + moves, end - backlog_bytes);
+  const int64_t size = std::max(facts->backlog_bytes, end - facts->first_byte);  // more than it says: it is on disk too
+  const int64_t lasting = facts->backlog_bytes > 0 ? end - size + size / kMovingShare : 0;
+  plan.next_byte = std::max({facts->first_byte, lasting, end - backlog_bytes});
   plan.in_sync_from = facts->offset;
   return plan;
 }
@@ -68,6 +67,7 @@ UpstreamFacts parse_upstream_facts(std::string_view info) {
   facts.history.second_offset = number(info, "second_repl_offset", -1);
   facts.offset.value = number(info, "master_repl_offset", 0);
   facts.first_byte = number(info, "repl_backlog_first_byte_offset", 0);
+  facts.backlog_bytes = number(info, "repl_backlog_size", 0);
   // A first byte beyond the end is what a server without a backlog, or a broken one, would say.
   facts.backlog_active = number(info, "repl_backlog_active", 0) == 1 && facts.first_byte > 0 &&
                          facts.first_byte <= facts.offset.next_byte();

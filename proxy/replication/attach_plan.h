@@ -28,6 +28,7 @@ struct UpstreamFacts {
   ReplOffset offset;
   bool backlog_active = false;
   int64_t first_byte = 0;
+  int64_t backlog_bytes = 0;    ///< what it keeps at most; 0: it did not say
   std::optional<int64_t> keys;  ///< in all databases; nothing: it did not say, or is loading
 };
 /// Product and version in one text, out of INFO; two servers with equal ones write the same kind of snapshot.

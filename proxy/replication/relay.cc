@@ -327,7 +327,7 @@ void Relay::reap() {
 // --- the stream ---
 
 void Relay::stream_command(const StreamScanner::Command& command) {
-  if (!command.args.empty()) guard_.saw(command.args[0]);
+  if (!command.args.empty()) guard_.saw(command.args[0], command.end);
   observer_.stream_command(command.args, command.truncated, command.end);
 }
 

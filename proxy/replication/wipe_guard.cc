@@ -56,13 +56,21 @@ void WipeGuard::restore(const Dataset& ours, bool suspected, bool rejected) {
 }
 
 void WipeGuard::hold(const ReplId& replid, ReplOffset offset) {
-  if (!(ours_.replid == replid)) ours_ = Dataset{replid, offset, std::nullopt};
+  if (!(ours_.replid == replid)) {
+    ours_ = Dataset{replid, offset, std::nullopt};
+    emptied_at_ = ReplOffset{-1};
+  }
   ours_.offset = offset;
 }
 
-void WipeGuard::saw(std::string_view command) {
+void WipeGuard::count(int64_t keys, ReplOffset as_of) {
+  if (as_of >= emptied_at_) ours_.keys = keys;
+}
+
+void WipeGuard::saw(std::string_view command, ReplOffset end) {
   if (command.size() == 8 && iequals(command, "flushall")) {
     ours_.keys = 0;
+    emptied_at_ = end;
     return;
   }
   if (ours_.keys != 0) return;
@@ -101,6 +109,7 @@ void WipeGuard::settled() {
   accepted_ = rejected_ = suspected_ = false;
   behind_us_ = 0;
   const std::optional<int64_t> before = ours_.keys;
+  if (!(ours_.replid == offered_.replid)) emptied_at_ = ReplOffset{-1};
   ours_ = offered_;
   if (!ours_.keys) ours_.keys = before;
 }

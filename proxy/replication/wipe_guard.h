@@ -52,12 +52,12 @@ class WipeGuard {
   void wait_for_word(std::string doubt) { doubt_ = std::move(doubt); }
   /// What those behind us hold, as long as we hold no history ourselves.
   void nodes_hold(int64_t keys) { behind_us_ = keys; }
-  /// The upstream said how much our history holds now.
-  void count(int64_t keys) { ours_.keys = keys; }
+  /// Somebody of our history, at `as_of`, said how much it holds. Who spoke before it was emptied does not count.
+  void count(int64_t keys, ReplOffset as_of);
   /// Whoever is followed is known to have got another history behind our back: only ours is let in, or by order.
   void distrust() { rejected_ = true; }
-  /// A command of our history: whether it may hold something by now.
-  void saw(std::string_view command);
+  /// A command of our history, which ends at `end`: whether it may hold something by now.
+  void saw(std::string_view command, ReplOffset end);
 
   /// An upstream offers this. Errc::refused: held, or not now.
   Result<void> judge(const Dataset& offered, bool related);
@@ -81,7 +81,8 @@ class WipeGuard {
  private:
   const Config& config_;
   Dataset ours_{{}, {}, 0};
-  Dataset offered_;  // judged last
+  ReplOffset emptied_at_{-1};  // our history, by a FLUSHALL in it
+  Dataset offered_;            // judged last
   Address upstream_;
   int64_t behind_us_ = 0;
   std::string unheard_;

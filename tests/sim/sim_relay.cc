@@ -122,7 +122,7 @@ class Group {
       if (!relay->running() || !relay->relay().has_history() || primary_ == nullptr || primary_->loading()) continue;
       const bool same = relay->relay().history().replid.text() == primary_->replid();
       if (!same || relay->relay().upstream().state != "connected") continue;
-      relay->relay().guard().count(primary_->data().keys());
+      relay->relay().guard().count(primary_->data().keys(), relay->relay().offset());
       if (relay == relays_[0]) lost_keys_ = 0;  // it was let in some time ago
     }
   }

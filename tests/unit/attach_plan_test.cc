@@ -67,8 +67,16 @@ TEST_CASE("a stream that broke twice at the same place is given up") {
 }
 
 TEST_CASE("the oldest bytes of a full backlog may be gone by the time we ask for them") {
-  CHECK(plan_attach({}, upstream(kOther, 1'001'000, 1001), 1 << 20).next_byte == 1001 + 125'000);
-  CHECK(plan_attach({}, upstream(kOther, 1'001'000, 1), 1 << 20).next_byte == 1);
+  const auto asked_for = [](int64_t offset, int64_t first_byte, int64_t backlog_bytes) {
+    UpstreamFacts facts = upstream(kOther, offset, first_byte);
+    facts.backlog_bytes = backlog_bytes;
+    return plan_attach({}, facts, 10'000'000).next_byte;
+  };
+  CHECK(asked_for(1'001'000, 1001, 1'000'000) == 1001 + 125'000);
+  CHECK(asked_for(990'000, 1, 1'000'000) == 990'001 - 875'000);  // it will be full in a moment
+  CHECK(asked_for(800'000, 1, 1'000'000) == 1);
+  CHECK(asked_for(4'001'000, 1001, 1'000'000) == 1001 + 500'000);  // four times its size are there
+  CHECK(asked_for(1'001'000, 1001, 0) == 1001);                    // it did not say
 }
 
 TEST_CASE("a fresh backlog may begin inside a command; INFO's offset is where one ends") {
@@ -93,6 +101,7 @@ TEST_CASE("facts from INFO") {
   CHECK(facts.offset == ReplOffset{1234});
   CHECK(facts.backlog_active);
   CHECK(facts.first_byte == 7);
+  CHECK(facts.backlog_bytes == 1'048'576);
   CHECK_FALSE(parse_upstream_facts("").backlog_active);
   CHECK_FALSE(parse_upstream_facts("repl_backlog_active:1\r\nrepl_backlog_first_byte_offset:9\r\n").backlog_active);
 }

@@ -120,14 +120,17 @@ TEST_CASE("wipe-guard: pass") {
 
 TEST_CASE("commands of the stream tell whether there is something to lose") {
   Scene scene(0);
-  scene.guard.saw("PING");
-  scene.guard.saw("select");
+  scene.guard.saw("PING", {10});
+  scene.guard.saw("select", {20});
   CHECK_EQ(scene.guard.ours().keys, std::optional<int64_t>(0));
-  scene.guard.saw("SET");
+  scene.guard.saw("SET", {30});
   CHECK_FALSE(scene.guard.ours().keys.has_value());
   CHECK_FALSE(scene.lets_in(other(0)));
-  scene.guard.saw("FLUSHALL");
+  scene.guard.saw("FLUSHALL", {40});
+  scene.guard.count(1000, {30});  // somebody who has not come to it yet
   CHECK(scene.lets_in(other(0)));
+  scene.guard.count(1000, {50});
+  CHECK_FALSE(scene.lets_in(other(0)));
 }
 
 TEST_CASE("before the nodes are heard nothing is replaced, then what they hold counts") {
