@@ -139,6 +139,8 @@ struct Address {
   int port = 0;
   std::string path;
   Transport transport = Transport::unsaid;
+  unsigned file_mode = 0;   // to listen at a path: its permissions; 0: by the umask
+  bool introduced = false;  // to listen: a load balancer may say who its client is (proxy_network.h)
 
   bool empty() const { return host.empty() && path.empty(); }
   /// The place alone: "h:p", "[v6]:p" or "unix:/path".

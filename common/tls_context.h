@@ -67,6 +67,7 @@ class TlsInForce {
   bool client_by_default() const { return client_by_default_.load(std::memory_order_relaxed); }
   bool server_by_default() const { return server() != nullptr; }
 
+  std::atomic<int64_t> handshake_ms{10'000};   // how long one may take; 0: for ever
   std::atomic<uint64_t> handshakes{0};         // that succeeded, in both directions
   std::atomic<uint64_t> failed_handshakes{0};  // plain text, no common version, certificates, timeouts
 

@@ -38,7 +38,8 @@ class TlsStream final : public ByteStream {
         below_(std::move(below)),
         late_node_(*this),
         handshake_timer_(clock, late_node_) {
-    if (!state_.open) handshake_timer_.start_after(kHandshakeMs);
+    const int64_t limit_ms = in_force_.handshake_ms;
+    if (!state_.open && limit_ms > 0) handshake_timer_.start_after(limit_ms);
     pumping_.add(pump());
   }
   ~TlsStream() override {

@@ -4,7 +4,7 @@
 // and the handshake goes on while the stream is read. A plain address gives the stream of the network below itself:
 // plain connections pay nothing. Which transport a bare address speaks is TlsInForce's to say.
 // Failure modes: a failed handshake breaks its stream only, and is counted; an accepted one that takes longer than
-// kHandshakeMs is given up; plain text is answered with an error in RESP that says so.
+// TlsInForce::handshake_ms is given up; plain text is answered with an error in RESP that says so.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,6 @@
 #include "common/tls_context.h"
 
 namespace sidestream {
-
-inline constexpr int64_t kHandshakeMs = 10'000;
 
 /// All three outlive the network, and it outlives its streams.
 std::unique_ptr<Network> make_tls_network(Network& below, Clock& clock, TlsInForce& in_force);

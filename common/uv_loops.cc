@@ -59,11 +59,11 @@ class UvMailbox final : public Mailbox, private ReadyNode {
 
 class UvLoopThread final : public LoopThread {
  public:
-  explicit UvLoopThread(TlsInForce& tls) {
+  UvLoopThread(TlsInForce& tls, Introductions& introductions) {
     std::promise<void> started;
     auto ready = started.get_future();
-    thread_ = std::thread([this, &tls, started = std::move(started)]() mutable {
-      UvWorld world(tls);
+    thread_ = std::thread([this, &tls, &introductions, started = std::move(started)]() mutable {
+      UvWorld world(tls, introductions);
       const auto mailbox = world.world().loops.open_mailbox();
       world_ = &world;
       mailbox_ = mailbox.get();
@@ -92,17 +92,21 @@ class UvLoopThread final : public LoopThread {
 
 class UvLoops final : public Loops {
  public:
-  UvLoops(uv_loop_t& loop, TlsInForce& tls) : loop_(loop), tls_(tls) {}
+  UvLoops(uv_loop_t& loop, TlsInForce& tls, Introductions& introductions)
+      : loop_(loop), tls_(tls), introductions_(introductions) {}
   std::unique_ptr<Mailbox> open_mailbox() override { return std::make_unique<UvMailbox>(loop_); }
-  std::unique_ptr<LoopThread> start_thread() override { return std::make_unique<UvLoopThread>(tls_); }
+  std::unique_ptr<LoopThread> start_thread() override { return std::make_unique<UvLoopThread>(tls_, introductions_); }
 
  private:
   uv_loop_t& loop_;
   TlsInForce& tls_;
+  Introductions& introductions_;
 };
 
 }  // namespace
 
-std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls) { return std::make_unique<UvLoops>(loop, tls); }
+std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls, Introductions& introductions) {
+  return std::make_unique<UvLoops>(loop, tls, introductions);
+}
 
 }  // namespace sidestream

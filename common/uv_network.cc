@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -471,17 +472,33 @@ class UvNetwork final : public Network {
       auto unix_where = unix_address(address.path);
       RETURN_IF_ERROR(unix_where);
       where = unix_where.value();
-      ::unlink(address.path.c_str());
+      auto cleared = clear_path(address, where);
+      RETURN_IF_ERROR(cleared);
     }
     return open_listener(address, where);
   }
 
  private:
+  /// Only the socket of somebody who has gone may be replaced.
+  static Result<void> clear_path(const Address& address, const SocketAddress& where) {
+    struct stat info{};
+    if (::lstat(address.path.c_str(), &info) != 0) return {};
+    if (!S_ISSOCK(info.st_mode)) {
+      return Error{Errc::io, "cannot listen on " + address.text() + ": there is a file that is no socket"};
+    }
+    const OwnedDescriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    const bool answers = ::connect(probe.get(), where.get(), where.size) == 0 || errno == EAGAIN;
+    if (answers) return Error{Errc::io, "cannot listen on " + address.text() + ": another process listens there"};
+    ::unlink(address.path.c_str());
+    return {};
+  }
+
   Result<std::unique_ptr<Listener>> open_listener(const Address& address, const SocketAddress& where) {
     OwnedDescriptor socket(::socket(where.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (socket.get() < 0 || ::bind(socket.get(), where.get(), where.size) != 0 ||
+        (address.file_mode != 0 && ::chmod(address.path.c_str(), address.file_mode) != 0) ||
         ::listen(socket.get(), kListenBacklog) != 0) {
       return Error{Errc::io, "cannot listen on " + address.text() + ": " + std::strerror(errno)};
     }

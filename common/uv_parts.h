@@ -14,6 +14,7 @@
 #include "common/files.h"
 #include "common/loops.h"
 #include "common/passing.h"
+#include "common/proxy_network.h"
 #include "common/ready_queue.h"
 #include "common/tls_context.h"
 
@@ -78,6 +79,6 @@ struct UvListening {
 std::unique_ptr<Network> make_uv_network(uv_loop_t& loop, UvListening& listening);
 std::unique_ptr<Passage> make_uv_passage(uv_loop_t& loop, OwnedDescriptor socket);
 std::unique_ptr<Files> make_uv_files(uv_loop_t& loop);
-std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls);
+std::unique_ptr<Loops> make_uv_loops(uv_loop_t& loop, TlsInForce& tls, Introductions& introductions);
 
 }  // namespace sidestream

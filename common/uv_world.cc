@@ -133,15 +133,16 @@ constexpr uint64_t kStallMs = 1000;
 }  // namespace
 
 struct UvWorld::State {
-  State(TlsInForce& tls, std::vector<PassedListener> inherited)
+  State(TlsInForce& tls, Introductions& introductions, std::vector<PassedListener> inherited)
       : loop(make_loop()),
         clock(*loop),
         listening{std::move(inherited), {}, false},
-        plain(make_uv_network(*loop, listening)),
-        network(make_tls_network(*plain, clock, tls)),
+        sockets(make_uv_network(*loop, listening)),
+        introduced(make_proxy_network(*sockets, clock, introductions)),
+        network(make_tls_network(*introduced, clock, tls)),
         files(make_uv_files(*loop)),
-        loops(make_uv_loops(*loop, tls)),
-        world{clock, *network, *files, random, *loops, &tls} {
+        loops(make_uv_loops(*loop, tls, introductions)),
+        world{clock, *network, *files, random, *loops, &tls, &introductions} {
     turned_ms = uv_now(loop.get());
     uv_prepare_init(loop.get(), &prepare);
     uv_check_init(loop.get(), &check);
@@ -185,7 +186,8 @@ struct UvWorld::State {
   UvClock clock;
   OsRandom random;
   UvListening listening;
-  std::unique_ptr<Network> plain;
+  std::unique_ptr<Network> sockets;
+  std::unique_ptr<Network> introduced;
   std::unique_ptr<Network> network;
   std::unique_ptr<Files> files;
   std::unique_ptr<Loops> loops;
@@ -199,9 +201,9 @@ struct UvWorld::State {
   std::function<void()> stalled;
 };
 
-UvWorld::UvWorld(TlsInForce& tls, std::vector<PassedListener> inherited) {
+UvWorld::UvWorld(TlsInForce& tls, Introductions& introductions, std::vector<PassedListener> inherited) {
   std::signal(SIGPIPE, SIG_IGN);
-  state_ = std::make_unique<State>(tls, std::move(inherited));
+  state_ = std::make_unique<State>(tls, introductions, std::move(inherited));
 }
 
 UvWorld::~UvWorld() {

@@ -17,8 +17,9 @@ namespace sidestream {
 
 class UvWorld {
  public:
-  /// `tls`: what its network speaks; outlives it. `inherited`: sockets that listen already, for who listens there.
-  explicit UvWorld(TlsInForce& tls, std::vector<PassedListener> inherited = {});
+  /// `tls`: what its network speaks; `introductions`: whom its listeners believe. Both outlive it. `inherited`: sockets
+  /// that listen already, for who listens there.
+  UvWorld(TlsInForce& tls, Introductions& introductions, std::vector<PassedListener> inherited = {});
   /// Everything made through world() must be gone.
   ~UvWorld();
   UvWorld(const UvWorld&) = delete;

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/files.h"
 #include "common/loops.h"
+#include "common/proxy_network.h"
 #include "common/tls_context.h"
 
 namespace sidestream {
@@ -26,7 +27,8 @@ struct World {
   Files& files;
   Random& random;
   Loops& loops;
-  TlsInForce* tls = nullptr;  ///< what the network speaks; nullptr: it knows plain connections only
+  TlsInForce* tls = nullptr;               ///< what the network speaks; nullptr: it knows plain connections only
+  Introductions* introductions = nullptr;  ///< whom its listeners believe; nullptr: nobody
 };
 
 }  // namespace sidestream

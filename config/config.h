@@ -151,6 +151,8 @@ struct Config {
   std::string admin_token;                       // load() has read admin-token-file into it
   std::string admin_token_file;
   std::string run_as;  // USER or USER:GROUP once all is bound; empty: as started
+  bool core_dumps = false;
+  int64_t unix_socket_perm = 0;  // of the files of unix sockets; 0: by the umask
   TlsConfig tls;
 
   int64_t repl_backlog_size = 64 << 20;      // bytes
@@ -170,7 +172,6 @@ struct Config {
   std::string write_ack = "primary";      // primary, quorum:N
   int64_t write_ack_timeout_ms = 1000;
   std::string wipe_guard = "hold";  // hold, pass
-  int64_t audit_rate = 0;           // keys a second that are compared between the primary and a replica; 0: off
 
   Routing routing;
   Hold hold;

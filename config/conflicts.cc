@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "common/ip_network.h"
 #include "config/faults.h"
 #include "config/options.h"
 
@@ -32,6 +33,16 @@ void check_tls(const Config& config, std::vector<Conflict>& found) {
   needs_cert("service-listen", config.service_listen);
   needs_cert("read-listen", config.read_listen);
   needs_cert("admin", config.admin);
+}
+
+void check_front_door(const Config& config, std::vector<Conflict>& found) {
+  for (const std::string& text : config.proxy_protocol_from) {
+    const auto network = IpNetwork::parse(text);
+    if (!network.ok()) found.push_back({"proxy-protocol-from", network.error().detail});
+  }
+  if (config.proxy_protocol != "no" && config.proxy_protocol_from.empty()) {
+    found.push_back({"proxy-protocol", "whose header is to be believed? Set proxy-protocol-from"});
+  }
 }
 
 /// Both names for the same place would compete for one port.
@@ -105,6 +116,7 @@ std::vector<Conflict> conflicts(const Config& config) {
   std::vector<Conflict> found;
   if (config.listen.empty()) found.push_back({"listen", "there must be at least one address to listen on"});
   check_addresses(config, found);
+  check_front_door(config, found);
   check_tls(config, found);
   check_servers(config, found);
   check_sentinel(config, found);

@@ -15,7 +15,6 @@ namespace {
 
 // A captureless lambda per row: the plainest thing that reaches into nested structs and stays constexpr.
 #define AT(member) [](Config& c) -> Slot { return &c.member; }
-#define ITEM_AT(Item, member) [](Item& i) -> Slot { return &i.member; }
 
 constexpr Type kFlag{.kind = Kind::flag};
 constexpr Type kText{.kind = Kind::text};
@@ -131,6 +130,55 @@ constexpr Option kOptions[] = {
      .help = "Further users from a file in Redis' own format (user NAME on >password ~keys +@read). As with Redis the "
              "default user may do everything without a password unless the file, or requirepass, says otherwise.",
      .reload = Reload::live},
+    {.name = "protected-mode",
+     .at = AT(protected_mode),
+     .type = kFlag,
+     .help = "Without a password and users, accept connections from this machine only: loopback, unix sockets.",
+     .reload = Reload::live,
+     .redis_name = "protected-mode",
+     .heading = "Front door"},
+    {.name = "proxy-protocol",
+     .at = AT(proxy_protocol),
+     .type = one_of("no|accept|require"),
+     .help = "Load balancers tell who their client is by a PROXY header, version 1 or 2. accept: hosts of "
+             "proxy-protocol-from may send one. require: they must. All others connect without. Not for admin.",
+     .reload = Reload::live},
+    {.name = "proxy-protocol-from",
+     .at = AT(proxy_protocol_from),
+     .type = {.kind = Kind::list},
+     .help = "Addresses and networks in numbers (10.0.0.0/8, ::1) whose PROXY header is believed.",
+     .reload = Reload::live},
+    {.name = "node-client-name",
+     .at = AT(node_client_name),
+     .type = one_of("no|address"),
+     .help = "address: a server connection that one client has for itself (transactions, scripts, blocking commands, "
+             "Pub/Sub) carries its address as name in the server's CLIENT LIST. Shared connections cannot.",
+     .reload = Reload::live},
+    {.name = "unixsocketperm",
+     .at = AT(unix_socket_perm),
+     .type = {.kind = Kind::permissions, .min = 0, .max = 0777},
+     .help = "Permissions of unix sockets that we listen at: who may write to it may connect. 0: by the umask.",
+     .redis_name = "unixsocketperm"},
+    {.name = "admin-token",
+     .at = AT(admin_token),
+     .type = kText,
+     .help = "Whoever asks for a drain or reload by HTTP from another machine must show it (Authorization: Bearer).",
+     .reload = Reload::live,
+     .secret = true},
+    {.name = "admin-token-file",
+     .at = AT(admin_token_file),
+     .type = kPath,
+     .help = "File that holds admin-token; one line break at its end is dropped.",
+     .reload = Reload::live},
+    {.name = "run-as",
+     .at = AT(run_as),
+     .type = {.kind = Kind::text},
+     .help = "USER or USER:GROUP to become once all addresses are bound. Files that are read again later must be "
+             "readable for it. Empty: stay as started."},
+    {.name = "core-dumps",
+     .at = AT(core_dumps),
+     .type = kFlag,
+     .help = "yes: a crash may leave a core file, a debugger may attach; both show passwords and what clients send."},
     {.name = "tls.listen-cert",
      .at = AT(tls.listen_cert),
      .type = kPath,
@@ -446,6 +494,24 @@ constexpr Option kOptions[] = {
      .reload = Reload::live,
      .redis_name = "maxclients",
      .heading = "Limits"},
+    {.name = "limits.clients-per-address",
+     .at = AT(limits.clients_per_address),
+     .type = count(0),
+     .help = "Clients from one address at the same time; more get an error. Unix sockets have no limit. 0: no limit.",
+     .reload = Reload::live,
+     .redis_name = "limits.clients-per-address"},
+    {.name = "limits.commands-per-address",
+     .at = AT(limits.commands_per_address),
+     .type = count(0),
+     .help = "Commands a second from all clients of one address; beyond, they are read later, no error. 0: no limit.",
+     .reload = Reload::live,
+     .redis_name = "limits.commands-per-address"},
+    {.name = "limits.handshake-timeout",
+     .at = AT(limits.handshake_timeout_ms),
+     .type = milliseconds(0),
+     .help = "How long TLS, and before it the PROXY header, may take. 0: for ever.",
+     .reload = Reload::live,
+     .redis_name = "limits.handshake-timeout"},
     {.name = "limits.query-buffer",
      .at = AT(limits.query_buffer_bytes),
      .type = bytes(1 << 20),
@@ -525,56 +591,10 @@ constexpr Option kOptions[] = {
      .redis_name = "faults"},
 };
 
-constexpr ItemField<NodeConfig> kNodeFields[] = {
-    {"address", ITEM_AT(NodeConfig, address), {.kind = Kind::address, .min = 1}, "Where it listens."},
-    {"weight", ITEM_AT(NodeConfig, weight), count(0, 10'000), "Its share of the reads; 0: none."},
-    {"zone", ITEM_AT(NodeConfig, zone), kWord, "For routing.prefer."},
-};
-
-constexpr ItemField<Rule> kRuleFields[] = {
-    {"keys", ITEM_AT(Rule, keys), kText, "Pattern that all keys of the command match. Empty: any."},
-    {"commands", ITEM_AT(Rule, commands), {.kind = Kind::list, .separator = '+'}, "Names of commands. Empty: any."},
-    {"reads", ITEM_AT(Rule, reads), kReads, "As routing.reads."},
-};
-
-constexpr ItemField<UserConfig> kUserFields[] = {
-    {"name", ITEM_AT(UserConfig, name), {.kind = Kind::word, .min = 1}, "As in AUTH NAME PASSWORD."},
-    {"password-sha256",
-     ITEM_AT(UserConfig, password_sha256),
-     {.kind = Kind::sha256, .separator = ' '},
-     "Its password; of several each one is valid, so that one can be replaced by another without a gap."},
-    {"password-file",
-     ITEM_AT(UserConfig, password_files),
-     {.kind = Kind::words, .separator = ' '},
-     "Files with its password; each line of each file is valid."},
-    {"access", ITEM_AT(UserConfig, access), one_of("all|read|replication"),
-     "What it may do: everything; read; or attach as a replica."},
-    {"keys",
-     ITEM_AT(UserConfig, keys),
-     {.kind = Kind::acl_keys, .separator = ' '},
-     "Patterns of the keys it may use; %R~ in front: only read, %W~: only write. Empty: all."},
-    {"channels",
-     ITEM_AT(UserConfig, channels),
-     {.kind = Kind::acl_channels, .separator = ' '},
-     "Patterns of the Pub/Sub channels it may use. Empty: all."},
-    {"commands",
-     ITEM_AT(UserConfig, commands),
-     {.kind = Kind::acl_commands, .separator = ' '},
-     "ACL rules, in their order. If the first gives (+), it may do nothing else; if it takes (-), what `access` says "
-     "without that."},
-    {"auth", ITEM_AT(UserConfig, auth), one_of("password|pass-through"),
-     "pass-through: the name and password it logs in with also open its connections to the nodes, whose ACL then "
-     "decides; without a password here they decide about the password too."},
-};
-
 #undef AT
-#undef ITEM_AT
 
 }  // namespace
 
 std::span<const Option> options() { return kOptions; }
-std::span<const ItemField<NodeConfig>> node_fields() { return kNodeFields; }
-std::span<const ItemField<Rule>> rule_fields() { return kRuleFields; }
-std::span<const ItemField<UserConfig>> user_fields() { return kUserFields; }
 
 }  // namespace sidestream

@@ -31,6 +31,7 @@ using Slot =
 enum class Kind {
   flag,          ///< yes | no
   integer,       ///< decimal
+  permissions,   ///< of a file, octal: 770
   bytes,         ///< 64mb; printed as a plain number
   seconds,       ///< 60, 60s, 2m; printed as a plain number, as redis.conf does
   milliseconds,  ///< 250ms, 5s, 2m, a bare number is seconds; printed with its unit

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "common/text.h"
 #include "config/config_file.h"
@@ -37,7 +38,13 @@ void apply_environment(const Texts& environment, Loaded& loaded) {
 void apply_flags(const std::vector<Flag>& flags, Loaded& loaded) {
   for (const Flag& flag : flags) {
     const Origin origin{Source::flag, flag.where};
-    if (const Option* option = find_option(flag.name)) {
+    const Option* option = find_option(flag.name);
+    if (option != nullptr && option->secret) {
+      loaded.blame(origin,
+                   fmt::format("{} on a command line can be read by everybody on this machine (ps); put it into "
+                               "the environment ({}), the configuration, or a file that the configuration names",
+                               option->name, variable_of(*option)));
+    } else if (option != nullptr) {
       loaded.apply(*option, flag.text, origin);
     } else {
       loaded.blame(origin, fmt::format("unknown option '{}'{}", printable(flag.name), did_you_mean(flag.name)));
@@ -83,10 +90,18 @@ void read_secret(std::string_view name, Loaded& loaded) {
   loaded.apply(plain, text, origin);
 }
 
+/// It is used all the same: whether that matters is for the other side to say.
+void warn_of_expired(std::string_view option, const TlsInForce::Context& context, Loaded& loaded) {
+  if (context == nullptr || context->expires_s() == 0 || context->expires_s() > std::time(nullptr)) return;
+  loaded.warnings.push_back(fmt::format("{}: the certificate has expired; who checks it will not connect", option));
+}
+
 /// Certificates that cannot be used are found before the first client finds them.
 void check_certificates(Loaded& loaded) {
   TlsInForce scratch;
   auto usable = load_tls(loaded.config, scratch);
+  warn_of_expired("tls.listen-cert", scratch.server(), loaded);
+  warn_of_expired("tls.node-cert", scratch.client(), loaded);
   if (usable.ok()) return;
   for (const std::string_view name :
        {"tls.listen-cert", "tls.listen-key", "tls.client-ca", "tls.node-cert", "tls.node-key", "tls.node-ca"}) {
@@ -118,6 +133,7 @@ Loaded load(const Inputs& inputs) {
   apply_state(inputs.state, loaded);
   read_secret("masterauth", loaded);
   read_secret("requirepass", loaded);
+  read_secret("admin-token", loaded);
   load_users(loaded);
   if (!loaded.problems.empty()) return loaded;  // of half a configuration they would be misleading
   for (const Conflict& conflict : conflicts(loaded.config)) {
@@ -130,9 +146,10 @@ Loaded load(const Inputs& inputs) {
 }
 
 std::vector<std::string> watched_files(const Config& config) {
-  std::vector<std::string> files = {config.masterauth_file, config.requirepass_file, config.aclfile,
-                                    config.tls.listen_cert, config.tls.listen_key,   config.tls.client_ca,
-                                    config.tls.node_ca,     config.tls.node_cert,    config.tls.node_key};
+  std::vector<std::string> files = {config.masterauth_file,  config.requirepass_file, config.aclfile,
+                                    config.admin_token_file, config.tls.listen_cert,  config.tls.listen_key,
+                                    config.tls.client_ca,    config.tls.node_ca,      config.tls.node_cert,
+                                    config.tls.node_key};
   for (const UserConfig& user : config.users) {
     files.insert(files.end(), user.password_files.begin(), user.password_files.end());
   }

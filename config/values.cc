@@ -18,12 +18,22 @@ Error refuse(const Type& type, std::string_view text) {
 }
 
 std::string number_text(Kind kind, int64_t number) {
+  if (kind == Kind::permissions) return fmt::format("{:o}", number);
   if (kind != Kind::milliseconds) return std::to_string(number);
   return number % 1000 == 0 ? fmt::format("{}s", number / 1000) : fmt::format("{}ms", number);
 }
 
+std::optional<int64_t> parse_permissions(std::string_view text) {
+  if (text.empty() || text.size() > 4 || text.find_first_not_of("01234567") != std::string_view::npos)
+    return std::nullopt;
+  int64_t bits = 0;
+  for (const char c : text) bits = bits * 8 + (c - '0');
+  return bits;
+}
+
 std::optional<int64_t> parse_number(Kind kind, std::string_view text) {
   if (kind == Kind::bytes) return parse_bytes(text);
+  if (kind == Kind::permissions) return parse_permissions(text);
   if (kind == Kind::milliseconds) return parse_duration_ms(text, 1000);
   if (kind != Kind::seconds) return parse_int(text);
   const auto ms = parse_duration_ms(text, 1000);
@@ -278,6 +288,8 @@ std::string wanted(const Type& type) {
       return "yes or no";
     case Kind::integer:
       return "a number" + range_text(type);
+    case Kind::permissions:
+      return "permissions such as 770";
     case Kind::bytes:
       return "a size such as 64mb" + range_text(type);
     case Kind::seconds:

@@ -4,9 +4,11 @@
 #include <http_parser.h>
 
 #include <array>
+#include <utility>
 
 #include "common/log.h"
 #include "common/signal.h"
+#include "common/text.h"
 
 namespace sidestream::admin {
 namespace {
@@ -25,6 +27,8 @@ const char* reason(int status) {
       return "Accepted";
     case 400:
       return "Bad Request";
+    case 401:
+      return "Unauthorized";
     case 403:
       return "Forbidden";
     case 404:
@@ -49,6 +53,7 @@ std::string render(const HttpReply& reply, bool keep_alive, bool head_only) {
   out += "Content-Type: " + reply.type + "\r\nContent-Length: " + std::to_string(reply.body.size()) + "\r\n";
   out += "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
   if (!reply.allow.empty()) out += "Allow: " + reply.allow + "\r\n";
+  if (reply.wants_token) out += "WWW-Authenticate: Bearer\r\n";
   if (!reply.policy.empty()) out += "Content-Security-Policy: " + reply.policy + "\r\nReferrer-Policy: no-referrer\r\n";
   out += keep_alive ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
   if (!head_only) out += reply.body;
@@ -68,7 +73,9 @@ struct Exchange {
     static const http_parser_settings kSettings = [] {
       http_parser_settings made;
       http_parser_settings_init(&made);
-      made.on_message_begin = [](http_parser* p) { return of(p).url.clear(), 0; };
+      made.on_message_begin = [](http_parser* p) { return of(p).begin(), 0; };
+      made.on_header_field = [](http_parser* p, const char* at, size_t n) { return of(p).take_name({at, n}), 0; };
+      made.on_header_value = [](http_parser* p, const char* at, size_t n) { return of(p).take_value({at, n}), 0; };
       made.on_url = [](http_parser* p, const char* at, size_t n) { return of(p).url.append(at, n), 0; };
       made.on_body = [](http_parser* p, const char*, size_t n) {
         of(p).body_bytes += n;
@@ -103,6 +110,22 @@ struct Exchange {
     request.query = mark == std::string::npos ? "" : url.substr(mark + 1);
     return 0;
   }
+  void begin() {
+    url.clear();
+    request.authorization.clear();
+    request.origin.clear();
+    header.clear();
+  }
+  /// Both may come in pieces.
+  void take_name(std::string_view piece) {
+    if (std::exchange(in_value, false)) header.clear();
+    header += piece;
+  }
+  void take_value(std::string_view piece) {
+    in_value = true;
+    if (iequals(header, "authorization")) request.authorization += piece;
+    if (iequals(header, "origin")) request.origin += piece;
+  }
   void next() {
     complete = false;
     in_headers = true;
@@ -112,6 +135,8 @@ struct Exchange {
   http_parser parser{};
   HttpRequest request;
   std::string url;
+  std::string header;  // the name of the one that is being read
+  bool in_value = false;
   size_t header_bytes = 0;
   uint64_t body_bytes = 0;
   bool in_headers = true;

@@ -19,17 +19,19 @@ namespace sidestream::admin {
 
 struct HttpRequest {
   std::string method;
-  std::string path;   // without the query
-  std::string query;  // behind '?', not decoded
-  std::string peer;   // "host:port"
+  std::string path;                   // without the query
+  std::string query;                  // behind '?', not decoded
+  std::string peer;                   // "host:port"
+  std::string authorization, origin;  // headers
 };
 
 struct HttpReply {
   int status = 200;
   std::string type = "application/json";
   std::string body;
-  std::string allow;   // with 405: the methods
-  std::string policy;  // Content-Security-Policy
+  std::string allow;         // with 405: the methods
+  bool wants_token = false;  // with 401
+  std::string policy;        // Content-Security-Policy
 };
 
 class HttpServer {

@@ -118,8 +118,14 @@ void add_clients(Scrape& scrape, Group& group) {
   scrape.gauge("client_connections", "Clients connected.", static_cast<double>(clients.connected));
   scrape.counter("client_connections_total", "Clients accepted.", clients.accepted);
   scrape.gauge("client_connections_limit", "As limits.maxclients.", group.config().limits.maxclients);
-  scrape.counter("client_connections_rejected_total", "Clients that were not let in.", clients.rejected,
-                 {{"reason", "maxclients"}});
+  const std::string rejected = "Clients that were not let in.";
+  scrape.counter("client_connections_rejected_total", rejected,
+                 clients.rejected - clients.denied - clients.over_address, {{"reason", "maxclients"}});
+  scrape.counter("client_connections_rejected_total", rejected, clients.denied, {{"reason", "protected-mode"}});
+  scrape.counter("client_connections_rejected_total", rejected, clients.over_address,
+                 {{"reason", "clients-per-address"}});
+  scrape.counter("client_delays_total", "Times a client was left unread for limits.commands-per-address.",
+                 clients.delayed);
   const std::string closed = "Clients closed because of what they sent or did not read, by limit.";
   scrape.counter("client_connections_closed_total", closed, clients.over_query_buffer, {{"limit", "query-buffer"}});
   scrape.counter("client_connections_closed_total", closed, clients.over_output_buffer, {{"limit", "output-buffer"}});
@@ -153,6 +159,9 @@ void add_security(Scrape& scrape, Group& group) {
   scrape.counter("failed_logins_total", "Logins with a wrong name or password.", facts.failed_logins);
   scrape.counter("refused_by_rules_total", "Commands that the rules of their user do not allow.",
                  facts.refused_by_rules);
+  const std::string headers = "Connections of load balancers, by what came of their PROXY header.";
+  scrape.counter("proxy_headers_total", headers, facts.proxy_headers, {{"result", "ok"}});
+  scrape.counter("proxy_headers_total", headers, facts.proxy_headers_failed, {{"result", "failed"}});
   const std::string ends = "When our certificate ends, in seconds since 1970.";
   if (facts.listen_cert_expires_s != 0) {
     scrape.gauge("tls_certificate_expiry_timestamp_seconds", ends, static_cast<double>(facts.listen_cert_expires_s),

@@ -2,7 +2,11 @@
 #include "proxy/admin/routes.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "common/ip_network.h"
+#include "common/log.h"
+#include "common/secrets.h"
 #include "common/text.h"
 #include "config/options.h"
 #include "proxy/admin/metrics.h"
@@ -14,6 +18,7 @@ namespace sidestream::admin {
 namespace {
 
 constexpr int64_t kStalledMs = 10'000;
+constexpr int64_t kWrongTokenMs = 300;  // guessing is slow
 
 using Answer = HttpReply (*)(Group&, const HttpRequest&);
 
@@ -32,8 +37,23 @@ HttpReply json(std::string body, int status = 200) {
   return reply;
 }
 
-bool from_loopback(const std::string& peer) {
-  return peer.starts_with("127.") || peer.starts_with("[::1]") || peer.starts_with("[::ffff:127.") || peer == "unix";
+/// nullopt: it may change something. People on this machine may; a web page in their browser may not.
+std::optional<HttpReply> refuse_change(Group& group, const HttpRequest& request) {
+  constexpr std::string_view kBearer = "Bearer ";
+  const std::string& token = group.config().admin_token;
+  if (request.authorization.starts_with(kBearer) && !token.empty()) {
+    const std::string_view shown = std::string_view(request.authorization).substr(kBearer.size());
+    if (equal_in_constant_time(sha256_hex(shown), sha256_hex(token))) return std::nullopt;
+    log_warning("admin", "{}: {} refused: the token is wrong", request.peer, request.path);
+  } else if (is_loopback(request.peer) && request.authorization.empty()) {
+    if (request.origin.empty()) return std::nullopt;
+    return text("not from a web page\n", 403);
+  }
+  if (token.empty())
+    return text("only from this machine; others need admin-token or admin-token-file to be set\n", 403);
+  HttpReply reply = text("show the admin token: Authorization: Bearer TOKEN\n", 401);
+  reply.wants_token = true;
+  return reply;
 }
 
 HttpReply page(Group&, const HttpRequest&) {
@@ -90,14 +110,12 @@ HttpReply configuration(Group& group, const HttpRequest&) {
   return json(all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-HttpReply drain(Group& group, const HttpRequest& request) {
-  if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
+HttpReply drain(Group& group, const HttpRequest&) {
   group.drain();
   return json("{\"draining\":true}\n", 202);
 }
 
-HttpReply reload(Group& group, const HttpRequest& request) {
-  if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
+HttpReply reload(Group& group, const HttpRequest&) {
   auto done = group.reload();
   if (!done.ok()) return text(done.error().detail + "\nnothing was changed\n", 400);
   const nlohmann::json answer = {
@@ -105,8 +123,7 @@ HttpReply reload(Group& group, const HttpRequest& request) {
   return json(answer.dump() + "\n");
 }
 
-HttpReply upgrade(Group& group, const HttpRequest& request) {
-  if (!from_loopback(request.peer)) return text("only from this machine\n", 403);
+HttpReply upgrade(Group& group, const HttpRequest&) {
   auto begun = group.upgrade();
   if (!begun.ok()) return text(begun.error().detail + "\n", 409);
   return json("{\"upgrading\":true}\n", 202);
@@ -145,6 +162,11 @@ Task<HttpReply> route(Group& group, HttpRequest request) {
   for (const Entry& entry : kRoutes) {
     if (entry.path != request.path) continue;
     if (entry.method == request.method) {
+      if (entry.method == "POST") {
+        auto refusal = refuse_change(group, request);
+        if (refusal && refusal->wants_token) co_await group.world().clock.sleep(kWrongTokenMs);
+        if (refusal) co_return std::move(*refusal);
+      }
       if (entry.counts) co_await group.plane().look_around();
       co_return entry.answer(group, request);
     }

@@ -8,6 +8,10 @@ SecurityFacts security_facts(Group& group) {
   const routing::ClientCounts clients = group.plane().clients();
   facts.failed_logins = clients.failed_logins;
   facts.refused_by_rules = clients.refused_by_rules;
+  if (const Introductions* introductions = group.world().introductions; introductions != nullptr) {
+    facts.proxy_headers = introductions->heard;
+    facts.proxy_headers_failed = introductions->failed;
+  }
   const TlsInForce* tls = group.world().tls;
   if (tls == nullptr) return facts;
   facts.tls_handshakes = tls->handshakes;

@@ -173,6 +173,8 @@ json security_json(Group& group) {
           {"tls_handshakes_failed", facts.tls_handshakes_failed},
           {"failed_logins", facts.failed_logins},
           {"refused_by_rules", facts.refused_by_rules},
+          {"proxy_headers", facts.proxy_headers},
+          {"proxy_headers_failed", facts.proxy_headers_failed},
           {"listen_cert_expires", facts.listen_cert_expires_s},
           {"node_cert_expires", facts.node_cert_expires_s}};
 }
@@ -386,6 +388,8 @@ std::string sidestream_section(Group& group) {
   fmt::format_to(to, "tls_handshakes:{}\r\ntls_handshakes_failed:{}\r\n", security.tls_handshakes,
                  security.tls_handshakes_failed);
   fmt::format_to(to, "failed_logins:{}\r\nrefused_by_rules:{}\r\n", security.failed_logins, security.refused_by_rules);
+  fmt::format_to(to, "proxy_headers:{}\r\nproxy_headers_failed:{}\r\n", security.proxy_headers,
+                 security.proxy_headers_failed);
   fmt::format_to(to, "tls_listen_cert_expires:{}\r\ntls_node_cert_expires:{}\r\n", security.listen_cert_expires_s,
                  security.node_cert_expires_s);
   size_t index = 0;

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/secrets.h"
 #include "common/text.h"
+#include "config/introductions.h"
 #include "config/options.h"
 #include "config/users.h"
 #include "proxy/admin/routes.h"
@@ -78,6 +79,7 @@ Instance::~Instance() {
 }
 
 Result<void> Instance::bind() {
+  set_front_door();
   for (const Address& address : config_.listen) {
     auto bound = listen_on(address, routing::Face::node);
     RETURN_IF_ERROR(bound);
@@ -166,13 +168,21 @@ Task<Result<void>> Instance::take_directory() {
   co_return Result<void>();
 }
 
-Result<void> Instance::listen_on(const Address& address, routing::Face face) {
+Result<void> Instance::listen_on(Address address, routing::Face face) {
+  address.introduced = true;
+  if (!address.path.empty()) address.file_mode = static_cast<unsigned>(config_.unix_socket_perm);
   auto listener = world_.network.listen(address);
   RETURN_IF_ERROR(listener);
   listeners_.push_back(std::move(listener).value());
   log_notice("instance", "listening on {}", listeners_.back()->address().url());
   faces_.push_back(face);  // nobody is let in before start() knows which role we have
   return {};
+}
+
+/// For connections that come from now on.
+void Instance::set_front_door() {
+  if (world_.introductions != nullptr) set_introductions(config_, *world_.introductions);
+  if (world_.tls != nullptr) world_.tls->handshake_ms = config_.limits.handshake_timeout_ms;
 }
 
 /// What nodes are told to follow: an address that speaks to them as we do, if there is one.

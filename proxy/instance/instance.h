@@ -178,7 +178,8 @@ class Instance final : private replication::RelayObserver,
   void apply_option(std::string_view name);
   void name_follow_user();
   const Address& follow_address() const;
-  Result<void> listen_on(const Address& address, routing::Face face);
+  Result<void> listen_on(Address address, routing::Face face);
+  void set_front_door();
   Task<void> accept_loop(Listener& listener, routing::Face face);
   Task<void> ask_for_acks();
   Task<void> recall_dataset();

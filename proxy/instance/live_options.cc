@@ -54,6 +54,7 @@ Result<admin::Reloaded> Instance::reload() {
 void Instance::apply_option(std::string_view name) {
   name_follow_user();
   plane_->config_changed();
+  set_front_door();
   if (name == "repl-backlog-size") relay_->resize_backlog();
   if (name.starts_with("min-replicas-")) steering_->count_good_replicas();
   if (name == "masteruser" || name == "masterauth") relay_->set_credentials({config_.masteruser, config_.masterauth});

@@ -126,15 +126,17 @@ Result<HttpAnswer> parse_answer(const std::string& bytes) {
   return HttpAnswer{static_cast<int>(*status), bytes.substr(head_end + 4)};
 }
 
-Result<HttpAnswer> ask(const Address& admin, const std::string& method, const std::string& path, int64_t timeout_ms) {
+Result<HttpAnswer> ask(const Address& admin, const std::string& method, const std::string& path, int64_t timeout_ms,
+                       const std::string& token) {
   const auto deadline = Steady::now() + std::chrono::milliseconds(timeout_ms);
   auto opened = admin.path.empty() ? open_host(admin, deadline) : open_path(admin.path, deadline);
   RETURN_IF_ERROR(opened);
   Socket& socket = *opened.value();
   // HTTP/1.0: the body comes in one piece and the end of the connection is its end.
   auto sent =
-      socket.send_all(fmt::format("{} {} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-                                  method, path, admin.path.empty() ? admin.text() : "localhost"));
+      socket.send_all(fmt::format("{} {} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n{}\r\n",
+                                  method, path, admin.path.empty() ? admin.text() : "localhost",
+                                  token.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", token)));
   RETURN_IF_ERROR(sent);
   const auto bytes = socket.receive_all();
   if (!bytes.ok()) return bytes.error();
@@ -144,8 +146,8 @@ Result<HttpAnswer> ask(const Address& admin, const std::string& method, const st
 }  // namespace
 
 Result<HttpAnswer> ask_admin(const Address& admin, const std::string& method, const std::string& path,
-                             int64_t timeout_ms) {
-  auto answer = ask(admin, method, path, timeout_ms);
+                             int64_t timeout_ms, const std::string& token) {
+  auto answer = ask(admin, method, path, timeout_ms, token);
   if (answer.ok()) return answer;
   const Error& error = answer.error();
   if (error.code != Errc::closed) return Error{error.code, fmt::format("{}: {}", admin.text(), error.detail)};

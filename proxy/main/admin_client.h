@@ -16,8 +16,9 @@ struct HttpAnswer {
   std::string body;
 };
 
-/// `method` GET or POST; `path` with its query. The time limit covers all of it. Errc::closed: nobody listens.
+/// `method` GET or POST; `path` with its query; `token` as admin-token. The time limit covers all of it. Errc::closed:
+/// nobody listens.
 Result<HttpAnswer> ask_admin(const Address& admin, const std::string& method, const std::string& path,
-                             int64_t timeout_ms);
+                             int64_t timeout_ms, const std::string& token = {});
 
 }  // namespace sidestream

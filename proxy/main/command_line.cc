@@ -9,12 +9,14 @@
 #include <sstream>
 
 #include "common/text.h"
+#include "config/config_file.h"
 #include "config/print.h"
 
 namespace sidestream {
 namespace {
 
 constexpr const char* kDefaultAdmin = "127.0.0.1:9180";
+constexpr size_t kTokenBytesMax = 4096;
 
 constexpr const char* kFooter =
     "Example: sidestream --node 127.0.0.1:6380\n"
@@ -175,6 +177,18 @@ Result<std::vector<Flag>> flags_of(const Typed& typed) {
   return flags;
 }
 
+/// The token by which we may ask for a drain from another machine; never on the command line, where all can see it.
+Result<std::string> admin_token(const Texts& environment) {
+  const auto variable = environment.find("SIDESTREAM_ADMIN_TOKEN");
+  if (variable != environment.end()) return variable->second;
+  const auto file = environment.find("SIDESTREAM_ADMIN_TOKEN_FILE");
+  if (file == environment.end()) return std::string();
+  auto token = read_whole_file(file->second, kTokenBytesMax);
+  if (token.ok()) return std::string(trim(token.value()));
+  return Error{Errc::config, fmt::format("SIDESTREAM_ADMIN_TOKEN_FILE: '{}' cannot be read: {}",
+                                         printable(file->second), token.error().detail)};
+}
+
 /// For status, wait, drain and upgrade: where the instance is and how long to stay.
 CommandLine remote(const Typed& typed, const Parser& parser, const Texts& environment) {
   CommandLine line;
@@ -186,6 +200,9 @@ CommandLine remote(const Typed& typed, const Parser& parser, const Texts& enviro
   const auto admin = parse_address(parser.admin_given() ? typed.admin : fallback);
   if (!admin.ok()) return misused("--admin: " + admin.error().detail);
   line.admin = admin.value();
+  auto token = admin_token(environment);
+  if (!token.ok()) return misused(token.error().detail);
+  line.admin_token = std::move(token).value();
   line.action = parser.given(parser.status)  ? CommandLine::Action::status
                 : parser.given(parser.wait)  ? CommandLine::Action::wait
                 : parser.given(parser.drain) ? CommandLine::Action::drain

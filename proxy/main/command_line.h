@@ -38,6 +38,7 @@ struct CommandLine {
 
   // status, wait, drain, upgrade
   Address admin;
+  std::string admin_token;  // from SIDESTREAM_ADMIN_TOKEN or the file of SIDESTREAM_ADMIN_TOKEN_FILE
   bool watch = false;
   bool json = false;
   bool synced = false;     // wait for synced instead of ready

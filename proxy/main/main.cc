@@ -7,6 +7,7 @@
 #include "config/tls_config.h"
 #include "proxy/instance/instance.h"
 #include "proxy/main/command_line.h"
+#include "proxy/main/privileges.h"
 #include "proxy/main/reload.h"
 #include "proxy/main/service_notice.h"
 #include "proxy/main/subcommands.h"
@@ -101,10 +102,14 @@ int run(CommandLine line, std::vector<std::string> arguments) {
     auto applied = apply_legacy(legacy, line.config);
     if (!applied.ok()) return complain("sidestream: " + applied.error().detail, kExitConfig);
   }
-  UvWorld world(tls, std::move(listeners));
+  Introductions introductions;
+  UvWorld world(tls, introductions, std::move(listeners));
   instance::Instance instance(world.world(), line.config, std::move(state).value(), std::move(legacy));
   auto bound = instance.bind();
   if (!bound.ok()) return complain("sidestream: " + bound.error().detail, kExitBind);
+  auto dropped = drop_privileges(line.config);
+  if (!dropped.ok()) return complain("sidestream: " + dropped.error().detail, kExitConfig);
+  allow_core_dumps(line.config.core_dumps);
   ServiceNotice notice(process_environment());
   bool asked_before = false;
   const auto finish = [&] {

@@ -30,6 +30,7 @@ Reloader::Reloader(Inputs inputs, Config config, instance::Instance& instance, W
 Result<admin::Reloaded> Reloader::reload() {
   Loaded loaded = load(inputs_);
   for (const Problem& problem : loaded.problems) log_error("config", "{}", problem.line());
+  for (const std::string& warning : loaded.warnings) log_warning("config", "{}", warning);
   auto good = loaded.problems.empty() ? check(loaded.config)
                                       : Result<void>(Error{Errc::config, loaded.problems.front().line()});
   if (!good.ok()) {

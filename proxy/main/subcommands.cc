@@ -108,7 +108,7 @@ std::optional<int64_t> connected_clients(const Address& admin, int64_t ask_ms) {
 }
 
 int drain(const CommandLine& line) {
-  auto answer = ask_admin(line.admin, "POST", "/api/v1/drain", kAskMs);
+  auto answer = ask_admin(line.admin, "POST", "/api/v1/drain", kAskMs, line.admin_token);
   if (!answer.ok()) return fail(answer.error().detail);
   if (answer.value().status / 100 != 2) {
     return fail(fmt::format("{} refuses to drain (HTTP status {}): {}", line.admin.text(), answer.value().status,
@@ -143,7 +143,7 @@ std::optional<Running> running_process(const Address& admin, int64_t ask_ms) {
 int upgrade(const CommandLine& line) {
   const auto before = running_process(line.admin, kAskMs);
   if (!before) return fail(line.admin.text() + " does not answer as an instance that can be upgraded");
-  auto answer = ask_admin(line.admin, "POST", "/api/v1/upgrade", kAskMs);
+  auto answer = ask_admin(line.admin, "POST", "/api/v1/upgrade", kAskMs, line.admin_token);
   if (!answer.ok()) return fail(answer.error().detail);
   if (answer.value().status / 100 != 2) {
     return fail(fmt::format("refused (HTTP status {}): {}", answer.value().status, one_line(answer.value().body)));

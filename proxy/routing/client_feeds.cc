@@ -67,7 +67,7 @@ ClientSession::Taken ClientSession::subscribe(const Entry& entry) {
 
 bool ClientSession::open_feed() {
   Target* primary = core_.servers.primary();
-  feed_ = primary != nullptr ? primary->pool(login_.guest).borrow(protocol_, db_, reply_to(0)) : nullptr;
+  feed_ = primary != nullptr ? borrow_from(*primary) : nullptr;
   if (feed_ == nullptr) return false;
   feed_->start_feed();
   if (!subscriptions_) return true;  // it is for invalidations alone
@@ -187,7 +187,7 @@ ClientSession::Taken ClientSession::monitor() {
 
 bool ClientSession::open_monitor() {
   Target* primary = core_.servers.primary();
-  monitor_ = primary != nullptr ? primary->pool(login_.guest).borrow(protocol_, db_, reply_to(0)) : nullptr;
+  monitor_ = primary != nullptr ? borrow_from(*primary) : nullptr;
   if (monitor_ == nullptr) return false;
   monitor_->start_feed();
   monitor_->send_feed(resp::command({"MONITOR"}));

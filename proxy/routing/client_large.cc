@@ -168,7 +168,7 @@ void ClientSession::continue_large_replies() {
 /// A read whose reply was large before, on a connection where nobody waits behind it.
 ClientSession::Taken ClientSession::read_alone(Target& target, Lane lane, const KeyFacts& keys,
                                                std::optional<ReplOffset> need) {
-  lease_ = target.pool(login_.guest).borrow(protocol_, db_, reply_to(0));
+  lease_ = borrow_from(target);
   if (lease_ == nullptr) {
     Target* primary = core_.servers.primary();
     const bool other = lane == Lane::replica && primary != nullptr;  // it may have one ready

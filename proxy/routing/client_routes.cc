@@ -173,10 +173,19 @@ ClientSession::Taken ClientSession::scan(const Entry& entry) {
 
 // --- private connections -------------------------------------------------------------------------------------------
 
+/// The server's CLIENT LIST may show for whom a connection works.
+ServerConnection* ClientSession::borrow_from(Target& target) {
+  ServerConnection* connection = target.pool(login_.guest).borrow(protocol_, db_, reply_to(0));
+  if (connection != nullptr && core_.config.node_client_name == "address") {
+    connection->send_silent(resp::command({"CLIENT", "SETNAME", peer()}));
+  }
+  return connection;
+}
+
 bool ClientSession::borrow_lease(LeaseUse use) {
   Target* primary = core_.servers.primary();
   if (primary == nullptr || core_.writes_held) return false;
-  lease_ = primary->pool(login_.guest).borrow(protocol_, db_, reply_to(0));
+  lease_ = borrow_from(*primary);
   if (lease_ == nullptr) return false;
   lease_use_ = use;
   return true;

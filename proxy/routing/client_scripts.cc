@@ -83,7 +83,7 @@ bool ClientSession::read_script(const ScriptCall& call) {
   const Decision decision = core_.servers.route(need);
   if (decision.target < 0) return false;
   Target& target = core_.servers.target(decision.target);
-  lease_ = target.pool(login_.guest).borrow(protocol_, db_, reply_to(0));
+  lease_ = borrow_from(target);
   if (lease_ == nullptr) return false;
   lease_use_ = LeaseUse::one_command;
   pause_ = Pause::reply;

@@ -24,13 +24,14 @@ constexpr std::string_view kHeldTooLong =
 }  // namespace
 
 ClientSession::ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Face face, uint64_t id, uint32_t place,
-                             bool reserved)
+                             bool reserved, AddressBook::Guest guest)
     : core_(core),
       stream_(std::move(stream)),
       id_(id),
       place_(place),
       face_(face),
       reserved_(reserved),
+      guest_(std::move(guest)),
       input_(kInputFirstBytes, kInputKeptBytes),
       request_(core.request),
       created_ms_(core.world.clock.now_ms()),
@@ -66,11 +67,25 @@ Task<void> ClientSession::read_requests() {
     input_.filled(n.value());
     active_ms_ = core_.recent_ms;
     process();
+    if (core_.config.limits.commands_per_address > 0) co_await keep_pace();
   }
   if (broken) {
     core_.remove(*this);
   } else if (!closing_ && !handing_over_) {
     on_end_of_input();
+  }
+}
+
+/// A client whose address is ahead of its rate is not read until it is not: it is slowed down, not refused.
+Task<void> ClientSession::keep_pace() {
+  const int64_t rate = core_.config.limits.commands_per_address;
+  int64_t wait_ms = guest_.spend(std::exchange(unpaid_, 0U), rate, core_.world.clock.now_us()) / 1000;
+  if (wait_ms > 0) ++core_.delayed;
+  while (wait_ms > 0 && !closing_ && core_.config.limits.commands_per_address > 0) {
+    const int64_t step_ms = std::min(wait_ms, limits::kPaceStepMs);
+    co_await core_.world.clock.sleep(step_ms);
+    wait_ms -= step_ms;
+    active_ms_ = core_.recent_ms;  // it is not idle
   }
 }
 
@@ -107,6 +122,7 @@ void ClientSession::process() {
     }
     if (!partial_) prefetch_next(core_.freshness, input_.view().substr(parser_.consumed()));
     if (!request_.args.empty() && run() == Taken::not_yet) break;
+    ++unpaid_;
     partial_ ? begin_passing() : input_.consume(parser_.consumed());
     // What else came with a request that was held too long is not held anew.
     if (hold_until_us_ != 0 && (input_.empty() || core_.world.clock.now_us() < hold_until_us_)) end_hold();
@@ -357,6 +373,11 @@ std::optional<ClientSession::Taken> ClientSession::refuse_early(const Entry* ent
   if (entry == nullptr) {
     if (iequals(args[0], "post") || iequals(args[0], "host:")) {  // a browser was tricked into talking to us
       log_warning(peer(), "closed: it speaks HTTP");
+      kill();
+      return Taken::yes;
+    }
+    if (args[0] == "PROXY") {
+      log_warning(peer(), "closed: it sends a PROXY header, and proxy-protocol and proxy-protocol-from do not let it");
       kill();
       return Taken::yes;
     }

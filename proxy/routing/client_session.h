@@ -19,6 +19,7 @@
 #include "common/signal.h"
 #include "proxy/resp/command_table.h"
 #include "proxy/resp/request.h"
+#include "proxy/routing/address_book.h"
 #include "proxy/routing/caller.h"
 #include "proxy/routing/client_parts.h"
 #include "proxy/routing/input_buffer.h"
@@ -35,7 +36,8 @@ class Target;
 class ClientSession {
  public:
   /// `place`: where the table keeps it. `reserved`: over maxclients; only for what Sentinel and replicas need.
-  ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Face face, uint64_t id, uint32_t place, bool reserved);
+  ClientSession(Core& core, std::unique_ptr<ByteStream> stream, Face face, uint64_t id, uint32_t place, bool reserved,
+                AddressBook::Guest guest);
   ~ClientSession();
   ClientSession(const ClientSession&) = delete;
   ClientSession& operator=(const ClientSession&) = delete;
@@ -92,15 +94,13 @@ class ClientSession {
   enum class Taken : uint8_t { yes, not_yet };
 
   // client_session.cc
-  Task<void> read_requests(), wait_for_output();
+  Task<void> read_requests(), wait_for_output(), keep_pace(), go_on_after(int64_t delay_ms), leave();
   Taken run(), dispatch(const Entry& entry, resp::CommandClass cls);
   std::optional<Taken> refuse_early(const Entry* entry);
   bool allowed_to_reserved(const Entry& entry) const, lacks_replicas(const Entry& entry) const,
       is_ours(const Entry& entry) const, may_not_write(const Entry& entry);
-  void protocol_error(), sent_too_much();
-  Taken unknown_command(const Entry* container), held_too_long(), refuse_write();
-  Taken pause(Pause reason), hold(bool write);
-  void end_hold(), resume(), on_end_of_input(), close_if_done(), process();
+  Taken unknown_command(const Entry* container), held_too_long(), refuse_write(), pause(Pause reason), hold(bool write);
+  void end_hold(), resume(), on_end_of_input(), close_if_done(), process(), protocol_error(), sent_too_much();
   Taken answer(std::string_view frame) { return reply(frame), Taken::yes; }
   Taken answer_error(std::string_view text), refuse_queued(std::string_view text);
   void flush(), reply(std::string_view frame);
@@ -108,7 +108,6 @@ class ClientSession {
 
   // client_faults.cc, client_passing.cc, client_acks.cc, client_large.cc
   std::optional<Taken> special(const Entry& entry), inject(const Entry& entry);
-  Task<void> go_on_after(int64_t delay_ms), leave();
   bool may_leave() const, must_wait();
   void begin_to_leave();
   void await_acks(uint64_t sequence, uint64_t batch);
@@ -132,17 +131,16 @@ class ClientSession {
   void finish_step(std::string_view frame), finish_private_reply(std::string_view frame),
       finish_tracking(std::string_view frame);
   bool overtakes(Lane lane, const ServerConnection& next), borrow_lease(LeaseUse use);
+  ServerConnection* borrow_from(Target& target);
   void return_lease(bool reusable), note_keys(FreshnessMap::Batch& batch, const Entry& entry);
   uint64_t expect(Lane lane, const KeyFacts& keys, uint8_t cursor_number = 0);
-  std::string_view wire_request();
-  std::string take_effect(Answer answer);
 
   // client_scripts.cc
   Taken script(const Entry& entry), run_script(const Entry& entry), script_everywhere(const Entry& entry);
   Taken read_script_at_primary(const ScriptCall& call), kill_scripts();
   bool read_script(const ScriptCall& call), refused_for_want_of_replicas(const Entry&, const ScriptCall& call) const;
-  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame);
-  std::string_view reading_form(const Entry& reader);
+  std::string_view restrained_reply(std::string_view frame), script_reply(std::string_view frame),
+      reading_form(const Entry& reader), wire_request();
   void learn_script(const Entry& entry), tell_scripts(const Entry& entry), finish_script();
   Task<void> kill_scripts_at_servers(std::string request);
 
@@ -176,7 +174,7 @@ class ClientSession {
   // client_state.cc, client_command.cc
   Taken session_command(const Entry& entry), client_unblock();
   std::string answer_session(Args args), auth(Args args), hello(Args args), select(Args args), ping(Args args), reset();
-  std::string client(Args args), client_setinfo(Args args), client_reply(Args args);
+  std::string client(Args args), client_setinfo(Args args), client_reply(Args args), take_effect(Answer answer);
   Task<void> run_client_everywhere(Words args);
   Task<std::string> client_everywhere(Words args, bool reconfigures), client_kill(Words args, bool reconfigures);
   Task<std::string> client_list(Words args), client_pause(Words args);
@@ -199,6 +197,8 @@ class ClientSession {
   const uint32_t place_;
   const Face face_;
   const bool reserved_;
+  AddressBook::Guest guest_;  // at its address
+  uint32_t unpaid_ = 0;       // commands, for limits.commands-per-address
   Login login_;
   int protocol_ = 2, db_ = 0;
   std::string name_, library_name_, library_version_;

@@ -104,9 +104,9 @@ bool Core::paused(bool writes) const {
 
 // --- clients -------------------------------------------------------------------------------------------------------
 
-void Core::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id) {
+void Core::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id, AddressBook::Guest guest) {
   ++accepted;
-  sessions.add(*this, std::move(stream), face, reserved, id).start();
+  sessions.add(*this, std::move(stream), face, reserved, id, std::move(guest)).start();
 }
 
 void Core::set_users(std::shared_ptr<const Users> now) {
@@ -116,7 +116,9 @@ void Core::set_users(std::shared_ptr<const Users> now) {
 
 void Core::adopt(std::unique_ptr<MovingStream> stream, PassedClient client) {
   auto adopted = world.network.adopt(std::move(stream));
-  ClientSession& session = sessions.add(*this, std::move(adopted), client.face, client.reserved, client.id);
+  auto guest = commons.addresses.enter(adopted->peer(), world.clock.now_us());
+  ClientSession& session =
+      sessions.add(*this, std::move(adopted), client.face, client.reserved, client.id, std::move(guest));
   session.restore(std::move(client));
   session.start();
 }
@@ -185,6 +187,9 @@ CoreReport Core::report() const {
   report.clients.connected = sessions.size();
   report.clients.accepted = accepted;
   report.clients.rejected = rejected;
+  report.clients.denied = denied;
+  report.clients.over_address = over_address;
+  report.clients.delayed = delayed;
   report.clients.over_query_buffer = query_buffer_disconnections;
   report.clients.over_output_buffer = output_buffer_disconnections;
   report.clients.slow_readers = slow_readers;

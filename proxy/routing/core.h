@@ -59,6 +59,8 @@ struct Core final : ReplySink, PoolOwner {
   bool short_of_replicas = false;            // fewer good ones than min-replicas-to-write
   bool refuses_writes = false;               // one of the two
   uint64_t accepted = 0, rejected = 0;
+  uint64_t denied = 0, over_address = 0;  // among the rejected: protected mode, clients-per-address
+  uint64_t delayed = 0;                   // times that a client was left unread for commands-per-address
   uint64_t query_buffer_disconnections = 0, output_buffer_disconnections = 0, slow_readers = 0;
   uint64_t failed_logins = 0, refused_by_rules = 0;
   std::vector<ReplyTo> hello_subscribers;
@@ -66,7 +68,7 @@ struct Core final : ReplySink, PoolOwner {
   bool clients_leave = false;  // to the process that takes our place
 
   /// A client that the plane has let in. `reserved`: see ClientSession.
-  void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id);
+  void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id, AddressBook::Guest guest);
   void set_users(std::shared_ptr<const Users> now);
   /// One that another process had.
   void adopt(std::unique_ptr<MovingStream> stream, PassedClient client);

@@ -27,16 +27,17 @@ Cores::~Cores() {
 
 // --- clients -------------------------------------------------------------------------------------------------------
 
-void Cores::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved) {
+void Cores::adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, AddressBook::Guest guest) {
   commons.clients.fetch_add(1, std::memory_order_relaxed);
   const uint64_t id = ++last_client_;
   const size_t which = dealt_++ % (others_.size() + 1);
-  if (which == 0) return first_->adopt(std::move(stream), face, reserved, id);
+  if (which == 0) return first_->adopt(std::move(stream), face, reserved, id, std::move(guest));
   share_host_facts();
   auto moving = world_.network.release(std::move(stream));
-  others_[which - 1]->post([moving = std::move(moving), face, reserved, id](Core& core) mutable {
-    core.adopt(core.world.network.adopt(std::move(moving)), face, reserved, id);
-  });
+  others_[which - 1]->post(
+      [moving = std::move(moving), face, reserved, id, guest = std::move(guest)](Core& core) mutable {
+        core.adopt(core.world.network.adopt(std::move(moving)), face, reserved, id, std::move(guest));
+      });
 }
 
 void Cores::adopt_passed(std::unique_ptr<MovingStream> stream, PassedClient client) {

@@ -31,7 +31,7 @@ class Cores final : public CoreRing {
     news(*first_);
   }
   /// To the next core. Its id is given out here.
-  void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved);
+  void adopt(std::unique_ptr<ByteStream> stream, Face face, bool reserved, AddressBook::Guest guest);
   void adopt_passed(std::unique_ptr<MovingStream> stream, PassedClient client);
   uint64_t last_client() const { return last_client_; }
   void begin_ids_behind(uint64_t id) { last_client_ = std::max(last_client_, id); }

@@ -51,6 +51,8 @@ struct ClientCounts {
   size_t connected = 0, blocked = 0, pubsub = 0;
   size_t held = 0;  // wait for a server
   uint64_t accepted = 0, rejected = 0;
+  uint64_t denied = 0, over_address = 0;                   // rejected by protected mode, by clients-per-address
+  uint64_t delayed = 0;                                    // times one was left unread for commands-per-address
   uint64_t over_query_buffer = 0, over_output_buffer = 0;  // closed for it
   uint64_t slow_readers = 0;                               // closed, since others waited behind their reply
   uint64_t failed_logins = 0, refused_by_rules = 0;

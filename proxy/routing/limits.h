@@ -19,6 +19,7 @@ inline constexpr size_t kLargeWindowBytes = 1024 * 1024;    // of a large reques
 inline constexpr size_t kLargeChunkBytes = 256 * 1024;      // read at once while a large request passes
 inline constexpr size_t kLargeArgumentsSeen = 64;           // of a large request, to tell its command and keys
 inline constexpr int64_t kLastAnswerMs = 10'000;            // after the last byte of a client that has closed its side
+inline constexpr int64_t kPaceStepMs = 1'000;               // of a client that is slowed down: it may be closed
 inline constexpr int kReservedClients = 32;                 // on the node port, for Sentinel and replicas
 
 // Scripts that are kept to be loaded again.

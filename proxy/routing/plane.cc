@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "config/options.h"
 #include "proxy/routing/cores.h"
+#include "proxy/routing/front_door.h"
 #include "proxy/routing/limits.h"
 #include "proxy/routing/read_need.h"
 #include "proxy/routing/special_commands.h"
@@ -25,7 +26,9 @@ constexpr size_t kHeardMax = 64;  // as many as the nearest cache holds easily
 }  // namespace
 
 Plane::Plane(World& world, const Config& config, PlaneHost& host)
-    : cores_(std::make_unique<Cores>(world, config, host)), core_(cores_->first()) {}
+    : cores_(std::make_unique<Cores>(world, config, host)),
+      core_(cores_->first()),
+      door_(std::make_unique<FrontDoor>(core_)) {}
 Plane::~Plane() = default;
 
 // --- facts ---------------------------------------------------------------------------------------------------------
@@ -116,15 +119,9 @@ void Plane::history_forked(ReplOffset fork) {
 // --- clients -------------------------------------------------------------------------------------------------------
 
 void Plane::adopt(std::unique_ptr<ByteStream> stream, Face face) {
-  const auto limit = static_cast<size_t>(core_.config.limits.maxclients);
-  const size_t present = cores_->commons.clients.load(std::memory_order_relaxed);
-  const bool reserved = present >= limit;
-  if (reserved && (face != Face::node || present >= limit + limits::kReservedClients)) {
-    ++core_.rejected;
-    stream->write("-ERR max number of clients reached\r\n");
-    return;
-  }
-  cores_->adopt(std::move(stream), face, reserved);
+  auto admission = door_->admit(stream->peer(), face);
+  if (!admission.refusal.empty()) return door_->turn_away(std::move(stream), admission.refusal);
+  cores_->adopt(std::move(stream), face, admission.reserved, std::move(admission.guest));
 }
 
 void Plane::adopt_passed(PassedStream stream, PassedClient client) {

@@ -30,6 +30,7 @@ namespace sidestream::routing {
 
 struct Core;
 class Cores;
+class FrontDoor;
 class Users;
 
 /// What the instance does for the plane.
@@ -90,7 +91,7 @@ class Plane {
   /// Offsets start anew (another history, or ours was cut back): what was known about servers and keys is void.
   void new_history(ReplOffset offset);
 
-  /// A new client. Over maxclients it is told so and closed.
+  /// A new client; one that is not let in is told why and closed.
   void adopt(std::unique_ptr<ByteStream> stream, Face face);
   /// One that another process had. Its id must not be given out again: see begin_ids_behind().
   void adopt_passed(PassedStream stream, PassedClient client);
@@ -151,6 +152,7 @@ class Plane {
 
   std::unique_ptr<Cores> cores_;
   Core& core_;  // the first: that of this loop
+  std::unique_ptr<FrontDoor> door_;
   std::vector<Heard> heard_;
   std::optional<PrimaryFacts> primary_;
   bool primary_lost_ = false;

@@ -6,15 +6,16 @@
 
 namespace sidestream::routing {
 
-ClientSession& SessionTable::add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved,
-                                 uint64_t id) {
+ClientSession& SessionTable::add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id,
+                                 AddressBook::Guest guest) {
   if (free_.empty()) {
     free_.push_back(static_cast<uint32_t>(places_.size()));
     places_.emplace_back();
   }
   const uint32_t place = free_.back();
   free_.pop_back();
-  places_[place] = std::make_unique<ClientSession>(core, std::move(stream), face, id, place, reserved);
+  places_[place] =
+      std::make_unique<ClientSession>(core, std::move(stream), face, id, place, reserved, std::move(guest));
   ++count_;
   return *places_[place];
 }

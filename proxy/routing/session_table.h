@@ -12,7 +12,8 @@ class SessionTable {
  public:
   SessionTable() : reap_node_(*this) {}
 
-  ClientSession& add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id);
+  ClientSession& add(Core& core, std::unique_ptr<ByteStream> stream, Face face, bool reserved, uint64_t id,
+                     AddressBook::Guest guest);
   /// nullptr: gone, or about to go.
   ClientSession* find(uint32_t place, uint64_t id) const {
     const auto* session = place < places_.size() ? places_[place].get() : nullptr;

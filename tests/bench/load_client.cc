@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tests/bench/bench_support.h"
+#include "tests/bench/wire.h"
 
 namespace sidestream::bench {
 namespace {
@@ -37,6 +38,7 @@ struct Options {
   uint64_t requests = 0;  // 0: by time
   bool fill = false;
   bool unchecked = false;
+  bool tls = false;
   std::vector<int> watch;
 };
 
@@ -93,8 +95,7 @@ struct Expected {
 class Connection {
  public:
   Connection(const Options& options, const Requests& requests, Counters& counters, uint64_t seed)
-      : fd(connect_to(options.port)), options_(options), requests_(requests), counters_(counters), random_(seed) {
-    set_nonblocking(fd);
+      : wire(options.port, options.tls), options_(options), requests_(requests), counters_(counters), random_(seed) {
     expected_.resize(static_cast<size_t>(options.pipeline));
   }
   Connection(const Connection&) = delete;
@@ -114,10 +115,9 @@ class Connection {
 
   bool flush() {
     while (output_sent_ < output_.size()) {
-      const ssize_t sent = send(fd, output_.data() + output_sent_, output_.size() - output_sent_, MSG_NOSIGNAL);
-      if (sent < 0 && errno == EAGAIN) return false;
-      if (sent <= 0) die("a connection was lost while writing");
-      output_sent_ += static_cast<size_t>(sent);
+      const size_t sent = wire.send_some(std::string_view(output_).substr(output_sent_));
+      if (sent == 0) return false;
+      output_sent_ += sent;
     }
     return true;
   }
@@ -135,7 +135,7 @@ class Connection {
     return answered_ == expected_.size();
   }
 
-  const int fd;
+  Wire wire;
 
  private:
   uint64_t next_random() {  // splitmix64: every seed is good and the high bits are as random as the low ones
@@ -241,7 +241,7 @@ class Load {
     epoll_event interest{};
     interest.events = EPOLLIN | (writable ? EPOLLOUT : 0U);
     interest.data.ptr = &connection;
-    if (epoll_ctl(poller_, operation, connection.fd, &interest) != 0) die("epoll_ctl");
+    if (epoll_ctl(poller_, operation, connection.wire.fd(), &interest) != 0) die("epoll_ctl");
   }
 
   void turn_until(int64_t deadline, uint64_t requests = UINT64_MAX) {
@@ -259,10 +259,12 @@ class Load {
   void serve(Connection& connection, uint32_t events) {
     if ((events & EPOLLOUT) != 0 && connection.flush()) watch_writable(connection, false, EPOLL_CTL_MOD);
     if ((events & ~uint32_t{EPOLLOUT}) == 0) return;
-    const ssize_t got = read(connection.fd, input_.data(), input_.size());
-    if (got <= 0) die("a connection was closed by the server");
-    if (!connection.consume(std::string_view(input_.data(), static_cast<size_t>(got)))) return;
-    if (!connection.start_batch()) watch_writable(connection, true, EPOLL_CTL_MOD);
+    do {
+      const size_t got = connection.wire.receive_some(input_);
+      if (got == 0) return;
+      if (!connection.consume(std::string_view(input_.data(), got))) continue;
+      if (!connection.start_batch()) watch_writable(connection, true, EPOLL_CTL_MOD);
+    } while (connection.wire.buffers());
   }
 
   const Options& options_;
@@ -309,6 +311,7 @@ int main(int argc, char** argv) {
   app.add_option("--watch", options.watch, "process ids whose CPU is read")->delimiter(',');
   app.add_option("--requests", options.requests, "count this many instead of --seconds");
   app.add_flag("--fill", options.fill, "set every key once, then end");
+  app.add_flag("--tls", options.tls, "speak TLS");
   app.add_flag("--unchecked", options.unchecked, "do not compare replies (for the null responder)");
   CLI11_PARSE(app, argc, argv);
   if (options.fill) {

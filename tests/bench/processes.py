@@ -148,10 +148,10 @@ class Lab:
         wait_for(f"replicas of {label}", lambda: online_replicas(primary) == 2)
         return [port for port, _ in nodes], [process for _, process in nodes]
 
-    def haproxy(self, primary, ready=True):
-        """A plain TCP relay, seen to work unless `ready` is False."""
+    def haproxy(self, primary, ready=True, pem=None):
+        """A TCP relay, seen to work unless `ready` is False. `pem`: certificate and key; clients speak TLS then."""
         port = free_port()
-        config = self.directory / "haproxy.cfg"
+        config = self.directory / f"haproxy-{port}.cfg"
         config.write_text(f"""global
     nbthread 1
     maxconn {connections_max()}
@@ -161,12 +161,12 @@ defaults
     timeout client 1h
     timeout server 1h
 listen redis
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{f" ssl crt {pem}" if pem else ""}
     server primary 127.0.0.1:{primary}
 """)
         process = self.start("haproxy", ["haproxy", "-db", "-f", config])
         if ready:
-            wait_for("haproxy", lambda: command(port, "PING"), process)
+            wait_for("haproxy", lambda: is_listening(port) if pem else command(port, "PING"), process)
         return port, process
 
     def nutcracker(self, primary):

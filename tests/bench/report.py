@@ -38,6 +38,19 @@ def less_the_relay(cells):
     return f"  sidestream less the relay: {own:.2f} µs, {own / cells['floor']['proxy_us']:.2f} × floor{of_peer}"
 
 
+def tls_tables(result):
+    for load, cells in result["loads"].items():
+        yield f"TLS towards the clients: {LOADS[load][0]}"
+        yield (f"  {'':22}{'requests/s':>11}{'proxy µs':>10}{'(for TLS)':>11}{'servers µs':>11}{'p50 µs':>9}"
+               f"{'p99 µs':>9}")
+        for name, cell in cells.items():
+            plain = cells.get(name.removesuffix("-tls"), cell)
+            extra = cell["proxy_us"] - plain["proxy_us"]
+            yield (f"  {name:22}{cell['rps']:11,.0f}{blank_zero(cell['proxy_us'], 10, 2)}{blank_zero(extra, 11, 2)}"
+                   f"{blank_zero(cell['servers_us'], 11, 2)}{cell['p50_us']:9.0f}{cell['p99_us']:9.0f}")
+        yield ""
+
+
 FLOOR, PEER = ("proxy CPU / floor", "cpu_of_floor"), ("proxy CPU / best peer", "cpu_of_best_peer")
 DIRECT, P99 = ("requests/s / direct", "rps_of_direct"), ("p99 / best peer", "p99_of_best_peer")
 EVENTUAL = ("fresh / eventual, requests/s", "rps_of_eventual")

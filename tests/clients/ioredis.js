@@ -1,12 +1,14 @@
-// ioredis: what applications on Node.js do. Usage: node ioredis.js HOST PORT
+// ioredis: what applications on Node.js do. Usage: node ioredis.js HOST PORT; over TLS with TLS_CA=FILE [TLS_PASSWORD=...]
 const Redis = require("ioredis");
 const [host, port] = [process.argv[2], Number(process.argv[3])];
+const { TLS_CA, TLS_PASSWORD } = process.env;
+const security = TLS_CA ? { tls: { ca: require("fs").readFileSync(TLS_CA) }, password: TLS_PASSWORD } : {};
 const say = (what, ...values) => console.log(`${what}: ${values.map((v) => JSON.stringify(v)).join(", ")}`);
 const failure = (promise) => promise.then((v) => ({ unexpected: v }), (error) => error.message);
 
 async function main() {
-  const r = new Redis(port, host);
-  const other = new Redis(port, host);
+  const r = new Redis({ port, host, ...security });
+  const other = new Redis({ port, host, ...security });
   await r.flushall();
   say("set", await r.set("a", "1", "EX", 100));
   say("get", await r.get("a"), await r.getBuffer("a"));
@@ -35,7 +37,7 @@ async function main() {
   await r.script("FLUSH");
   say("script after flush", await r.addTo("n", 7));
 
-  const listener = new Redis(port, host);
+  const listener = new Redis({ port, host, ...security });
   const heard = new Promise((resolve) => listener.on("message", (channel, text) => resolve([channel, text])));
   say("subscribed", await listener.subscribe("news"));
   await other.publish("news", "hello");
@@ -55,7 +57,7 @@ async function main() {
 
   say("kill", await other.client("KILL", "ID", await r.client("ID")));
   say("goes on", await r.get("a"));
-  const elsewhere = new Redis({ host, port, db: 3, connectionName: "somebody" });
+  const elsewhere = new Redis({ host, port, ...security, db: 3, connectionName: "somebody" });
   say("another database", await elsewhere.get("a"), await elsewhere.client("GETNAME"));
   [r, other, listener, worker, elsewhere].forEach((each) => each.disconnect());
 }

@@ -1,11 +1,16 @@
-"""python3-redis: what applications in Python do. Usage: redis_py.py HOST PORT"""
+"""python3-redis: what applications in Python do. Usage: redis_py.py HOST PORT; TLS with TLS_CA=FILE TLS_PASSWORD=..."""
+import os
 import sys
 import threading
 
 import redis
 
-host, port = sys.argv[1], int(sys.argv[2])
-r = redis.Redis(host, port, decode_responses=True, health_check_interval=1)
+where = {"host": sys.argv[1], "port": int(sys.argv[2])}
+pooled = {}
+if "TLS_CA" in os.environ:
+    where.update(ssl=True, ssl_ca_certs=os.environ["TLS_CA"], password=os.environ.get("TLS_PASSWORD"))
+    pooled = {"connection_class": redis.SSLConnection}
+r = redis.Redis(**where, decode_responses=True, health_check_interval=1)
 
 
 def say(what, value):
@@ -28,7 +33,7 @@ def types():
     r.xadd("x", {"f": "v"}, id="1-1")
     say("xrange", r.xrange("x"))
     say("missing", [r.get("nothing"), r.mget("a", "nothing"), r.type("nothing"), r.ttl("nothing")])
-    say("bytes", redis.Redis(host, port).getrange("a", 0, -1))
+    say("bytes", redis.Redis(**where).getrange("a", 0, -1))
 
 
 def errors():
@@ -115,7 +120,8 @@ def scan():
 
 
 def pools():
-    pool = redis.BlockingConnectionPool(host=host, port=port, max_connections=4, decode_responses=True)
+    place = {name: value for name, value in where.items() if name != "ssl"}
+    pool = redis.BlockingConnectionPool(**place, **pooled, max_connections=4, decode_responses=True)
     shared, seen = redis.Redis(connection_pool=pool), []
     threads = [threading.Thread(target=lambda n=n: seen.append((n, shared.set(f"t:{n}", n), shared.get(f"t:{n}"))))
                for n in range(20)]
@@ -127,12 +133,12 @@ def pools():
 
 
 def killed():
-    own = redis.Redis(host, port, decode_responses=True)
+    own = redis.Redis(**where, decode_responses=True)
     own.client_setname("victim")
     say("name", own.client_getname())
     say("killed", r.client_kill_filter(_id=own.client_id()))
     say("goes on", own.get("a"))
-    say("another database", redis.Redis(host, port, db=3).get("a"))
+    say("another database", redis.Redis(**where, db=3).get("a"))
 
 
 for step in (types, errors, pipelines, transactions, scripts, pubsub, queue, scan, pools, killed):

@@ -92,11 +92,13 @@ def parse(data, pos=0):
 
 
 class RespClient:
-    """One connection. Not safe to share between threads."""
+    """One connection. Not safe to share between threads. `first`: sent in front of all, TLS included."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=10.0, protocol=2, password=None, user=None, tls=None):
+    def __init__(self, port, host="127.0.0.1", timeout=10.0, protocol=2, password=None, user=None, tls=None, first=b""):
         self.socket = socket.create_connection((host, port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if first:
+            self.socket.sendall(first)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         self._data = bytearray()

@@ -11,6 +11,7 @@ InstanceHost::InstanceHost(SimWorld& world, Config config, std::string host)
   config_.service_listen = address(kServicePort);
   config_.admin = Address();
   config_.dir = "/data";
+  config_.protected_mode = false;  // nobody here is on the same machine
 }
 
 InstanceHost::~InstanceHost() { starting_.cancel_all(); }

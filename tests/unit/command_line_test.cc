@@ -103,7 +103,7 @@ TEST_CASE("one node is enough") {
 TEST_CASE("all flags") {
   const CommandLine line = typed({"--listen", "127.0.0.1:1", "--listen", "unix:/tmp/s", "--admin", "127.0.0.1:2",
                                   "--node", "h:3", "--node", "h:4", "--replicaof", "u:5", "--dir", "/d",
-                                  "--forget-state", "--set", "log.level=debug", "--set=masterauth=a=b"});
+                                  "--forget-state", "--set", "log.level=debug", "--set=masteruser=a=b"});
   CHECK(line.err == "");
   REQUIRE(line.action == Action::run);
   CHECK(line.config.listen.size() == 2);
@@ -112,7 +112,7 @@ TEST_CASE("all flags") {
   CHECK(line.config.replicaof == Address{"u", 5, {}});
   CHECK(line.config.dir == "/d");
   CHECK(line.config.log.level == "debug");
-  CHECK(line.config.masterauth == "a=b");
+  CHECK(line.config.masteruser == "a=b");
   CHECK(line.forget_state);
   // A reload, or a start with kept state, goes through the same inputs.
   CHECK(differences(load(line.inputs).config, line.config).empty());

@@ -250,8 +250,36 @@ TEST_CASE("passwords from files") {
   inputs.state = {{"requirepass", "newest"}};
   CHECK(load(inputs).config.requirepass == "newest");
   inputs.state = {};
-  inputs.flags.push_back({"requirepass", "both", "--set"});
-  CHECK(problems(load(inputs)) == "--set: requirepass-file: requirepass is given as well; leave one of them out\n");
+  inputs.flags.pop_back();
+  inputs.environment = {{"SIDESTREAM_REQUIREPASS", "both"}, {"SIDESTREAM_REQUIREPASS_FILE", secret.path()}};
+  CHECK(problems(load(inputs)) ==
+        "SIDESTREAM_REQUIREPASS_FILE: requirepass-file: requirepass is given as well; leave one of them out\n");
+}
+
+TEST_CASE("a secret on the command line is refused, and not repeated") {
+  Inputs inputs;
+  inputs.flags = {{"nodes", "h:1", "--node"}};
+  for (const Option& option : options()) {
+    if (!option.secret) continue;
+    CAPTURE(option.name);
+    inputs.flags.resize(1);
+    inputs.flags.push_back({std::string(option.name), "topsecret", "--set"});
+    const std::string found = problems(load(inputs));
+    CHECK(found.find(std::string(option.name) + " on a command line can be read by everybody") != std::string::npos);
+    CHECK(found.find("topsecret") == std::string::npos);
+  }
+}
+
+TEST_CASE("PROXY headers need somebody to believe") {
+  CHECK(problems(yaml("nodes: [{address: 'h:1'}]\nproxy-protocol: accept\n")) == "");
+  const auto conflict = [](const std::string& text) {
+    const auto found = conflicts(yaml("nodes: [{address: 'h:1'}]\n" + text).config);
+    return found.empty() ? std::string() : found[0].text;
+  };
+  CHECK(conflict("proxy-protocol: accept\n") == "whose header is to be believed? Set proxy-protocol-from");
+  CHECK(conflict("proxy-protocol: require\nproxy-protocol-from: [10.0.0.0/8, '::1']\n") == "");
+  CHECK(conflict("proxy-protocol-from: [balancer]\n").starts_with("wanted an address or a network in numbers"));
+  CHECK(conflict("proxy-protocol-from: [10.0.0.0/33]\n") == "behind the / of '10.0.0.0/33' there must be 0 to 32");
 }
 
 TEST_CASE("what is printed is read back as the same, without the secrets") {
@@ -273,8 +301,7 @@ TEST_CASE("what is printed is read back as the same, without the secrets") {
   CHECK(problems(second) == "");
   CHECK(differences(first.config, second.config).empty());
   CHECK(text.find("repl-backlog-size: 96mb") != std::string::npos);
-  inputs.flags.push_back({"masterauth", "topsecret", "--set"});
-  inputs.flags.push_back({"requirepass", "topsecret", "--set"});
+  inputs.environment = {{"SIDESTREAM_MASTERAUTH", "topsecret"}, {"SIDESTREAM_REQUIREPASS", "topsecret"}};
   const std::string masked = print_config(load(inputs));
   CHECK(masked.find("topsecret") == std::string::npos);
   CHECK(masked.find("requirepass: \"********\"") != std::string::npos);

@@ -38,7 +38,8 @@ struct PingPong {
 
 TEST_CASE("loops: letters go back and forth between threads, in order") {
   TlsInForce tls;
-  UvWorld first(tls);
+  Introductions introductions;
+  UvWorld first(tls, introductions);
   auto mailbox = first.world().loops.open_mailbox();
   auto other = first.world().loops.start_thread();
   PingPong game{*mailbox, other->mailbox(), first, {}};
@@ -55,7 +56,8 @@ TEST_CASE("loops: letters that never ran are dropped with their mailbox, and wit
   auto owned = std::make_shared<int>(1);
   {
     TlsInForce tls;
-    UvWorld world(tls);
+    Introductions introductions;
+    UvWorld world(tls, introductions);
     auto mailbox = world.world().loops.open_mailbox();
     mailbox->post([owned] { *owned = 2; });
     CHECK(owned.use_count() == 2);
@@ -66,7 +68,8 @@ TEST_CASE("loops: letters that never ran are dropped with their mailbox, and wit
 
 TEST_CASE("loops: a stream moves to another loop, with what was not sent yet") {
   TlsInForce tls;
-  UvWorld first(tls);
+  Introductions introductions;
+  UvWorld first(tls, introductions);
   Network& network = first.world().network;
   auto mailbox = first.world().loops.open_mailbox();
   auto other = first.world().loops.start_thread();

@@ -34,6 +34,8 @@ std::string other_value(const Option& option) {
     case Kind::bytes:
     case Kind::seconds:
       return preset == std::to_string(option.type.min + 7) ? "11" : std::to_string(option.type.min + 7);
+    case Kind::permissions:
+      return "640";
     case Kind::milliseconds:
       return fmt::format("{}ms", option.type.min + 1234);
     case Kind::text:
@@ -54,7 +56,9 @@ std::string other_value(const Option& option) {
       return "10.0.0.1 7000";
     case Kind::list:
       if (option.name == "faults") return "commands=GET+SET;delay=5ms,share=0.5;error=ERR on purpose";
-      return option.name == "deny-commands" ? "KEYS,FLUSHALL" : "10.0.0.1:7000,unix:/run/s";
+      return option.name == "deny-commands"         ? "KEYS,FLUSHALL"
+             : option.name == "proxy-protocol-from" ? "10.0.0.0/8,::1"
+                                                    : "10.0.0.1:7000,unix:/run/s";
     case Kind::words:
     case Kind::acl_keys:
     case Kind::acl_channels:

@@ -264,7 +264,7 @@ TEST_CASE("tls: plain text on a TLS address is told so; a handshake that stalls 
     Address bare = address;
     bare.transport = Transport::plain;
     tasks.add(talk(*scene.client, bare, "", silent));
-    scene.world.run_until([&] { return server.server_done; }, kHandshakeMs - 1000);
+    scene.world.run_until([&] { return server.server_done; }, scene.in_force.handshake_ms - 1000);
     scene.world.run_until([&] { return server.server_done; }, 2000);
     CHECK(server.server_done);
   }

@@ -35,6 +35,9 @@
 {{- if $top.Values.auth.existingSecret -}}
 {{- $_ := set $config "requirepass-file" "/etc/sidestream/secret/password" -}}
 {{- $_ := set $config "masterauth-file" "/etc/sidestream/secret/password" -}}
+{{- else -}}
+{{- /* Whoever reaches the pod may do everything, as with the servers themselves: the network policy decides who does. */ -}}
+{{- $_ := set $config "protected-mode" false -}}
 {{- end -}}
 {{- toYaml (mustMergeOverwrite $config (deepCopy $top.Values.config)) -}}
 {{- end -}}
