@@ -55,9 +55,9 @@ def test_root_is_given_up_once_all_is_bound(lab, binary, group):
     instance = lab.instance([lab.server()], start=False, threads=3, run_as="nobody" + group)
     os.chmod(instance.dir, 0o755)
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as start:
-        low = int(start.read()) > 711
+        low = int(start.read()) > 712
     if low:
-        instance.config["service-listen"] = f"{HOST}:711"  # only root may
+        instance.config["service-listen"] = f"{HOST}:{712 if group else 711}"  # only root may
     instance.start().wait_up().wait_online()
     gid = nobody.pw_gid if not group else 1
     for thread in os.listdir(f"/proc/{instance.process.pid}/task"):
