@@ -200,8 +200,6 @@ class FileReader {
       read_each(option, sequence, rule_fields(), **rules);
     } else if (const auto* users = std::get_if<std::vector<UserConfig>*>(&slot)) {
       read_each(option, sequence, user_fields(), **users);
-    } else if (sequence.size() > 0) {
-      into_.apply(option, "[...]", origin(sequence.Mark()));  // planned: refused in the table's words
     }
   }
 

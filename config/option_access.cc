@@ -49,9 +49,6 @@ std::string did_you_mean(std::string_view name) {
 Result<void> set(Config& config, const Option& option, std::string_view text) {
   Config changed = config;
   auto done = read_value(option.at(changed), option.type, text);
-  if (option.planned && (!done.ok() || get(changed, option) != default_text(option))) {
-    return Error{Errc::config, "not available in this version; leave it out"};
-  }
   RETURN_IF_ERROR(done);
   config = std::move(changed);
   return {};

@@ -78,7 +78,6 @@ struct Option {
   std::string_view redis_alias = {};  // stock's second name for it, "slave-priority"
   std::string_view alias = {};        // one more name that is accepted on input
   bool secret = false;                // masked wherever people look
-  bool planned = false;               // not built yet: only the default is accepted
   std::string_view heading = {};      // in the reference, in front of this option
 };
 

@@ -144,7 +144,6 @@ std::string help_of(const Option& option) {
   if (option.name == "nodes") help += " " + fields_text(node_fields());
   if (option.name == "routing.rules") help += " " + fields_text(rule_fields());
   if (option.name == "users") help += " " + fields_text(user_fields());
-  if (option.planned) help += " (planned)";
   return help;
 }
 
@@ -160,7 +159,6 @@ std::string table_row(const Option& option) {
 std::string print_config(const Loaded& loaded) {
   YamlText yaml;
   for (const Option& option : options()) {
-    if (option.planned) continue;  // holds its default and nothing else
     yaml.enter_section(section_of(option.name));
     yaml.value(loaded.config, option, loaded.origin(option).where);
   }
@@ -176,7 +174,7 @@ std::string reference_yaml() {
       "bare number is seconds. ${NAME}, ${NAME:-default} and ${NAME:?message} take environment variables, "
       "$${ is a literal ${. An option can also be given as environment variable (SIDESTREAM_LOG_LEVEL for "
       "log.level) or with --set log.level=debug. Names of redis.conf such as slave-priority or loglevel are "
-      "understood. What is planned is not built yet: only the default is accepted. `sidestream --check-config` checks, "
+      "understood. `sidestream --check-config` checks, "
       "`sidestream --print-config` shows what is in force and why.");
   for (const Option& option : options()) {
     yaml.blank();
@@ -204,8 +202,7 @@ std::string reference_markdown() {
       "seconds.\nIn the file, `${NAME}`, `${NAME:-default}` and `${NAME:?message}` take environment variables, after "
       "the YAML was parsed\nand in values only; `$${` is a literal `${`. Outside the file, lists are joined by commas: "
       "`--set nodes='10.0.0.1:6379;weight=50,10.0.0.2:6379'`,\n`--set routing.rules='keys=stock:*;reads=primary,"
-      "commands=KEYS+SCAN;reads=eventual'`.\n\n"
-      "What is marked (planned) is not built yet: only the default is accepted.\n";
+      "commands=KEYS+SCAN;reads=eventual'`.\n";
   for (const Option& option : options()) {
     if (!option.heading.empty()) {
       out += fmt::format("\n## {}\n\n| option | default | wanted | change | meaning |\n|---|---|---|---|---|\n",
