@@ -394,7 +394,7 @@ Task<void> Failover::undo(Attempt& now) {
     co_await world_.clock.sleep(kAgainMs / 5);
   }
   steering_.lead_by(*now.former);
-  if (turned) steering_.distrust_primary();
+  if (turned) relay_.guard().distrust();
   auto back = co_await steering_.wait_for_takeover(*now.former);
   if (!back.ok()) log_error(kTag, "{}", back.error().detail);
 }

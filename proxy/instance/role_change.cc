@@ -23,6 +23,12 @@ constexpr int64_t kSubscribersMs = 200;
 constexpr int64_t kStepMs = 5;
 constexpr int kStillMax = 3;  // looks at a server that does nothing for us
 
+/// It is a primary and has all that we have: a handover that was given up, and not forgotten before a crash, left it
+/// so.
+bool leads_already(const NodeView& view, const replication::Relay& relay) {
+  return relay.has_history() && view.is_master && has_all_of(view, relay.history().replid, relay.safe_boundary());
+}
+
 }  // namespace
 
 void Steering::become_replica(const Address& master, bool by_order) {
@@ -142,14 +148,28 @@ Task<void> Steering::pass_on(std::vector<Address> replicas) {
   }
 }
 
+/// One that leads already; else who follows us and has most.
+Node* Steering::best_to_lead() {
+  Node* best = lead();
+  for (const auto& node : nodes_) {
+    const NodeView& view = node->view();
+    if (!node->heard_within(kLevelMs) || !view.reachable || view.loading) continue;
+    if (leads_already(view, relay_)) return node.get();
+    if (best == nullptr || !view.follows_us || view.offset <= best->view().offset) continue;
+    if (has_all_of(view, best->view().replid, best->view().offset)) best = node.get();
+  }
+  return best;
+}
+
 Task<Result<Node*>> Steering::node_to_promote() {
   const int64_t deadline = world_.clock.now_ms() + kLevelMs;
   for (;;) {
-    Node* node = lead();
+    Node* node = best_to_lead();
     if (node == nullptr || node == upstream_.get()) {
       co_return Error{Errc::refused, "there is no node behind this instance that could be promoted"};
     }
-    if (node->heard_within(kLevelMs) && node->view().follows_us) co_return node;
+    const bool fits = node->view().follows_us || leads_already(node->view(), relay_);
+    if (node->heard_within(kLevelMs) && fits) co_return node;
     if (!node->heard_within(kLevelMs) || node->duty() != Duty::follow || world_.clock.now_ms() > deadline) {
       const std::string why = node->trouble().empty() ? "it does not follow this instance" : node->trouble();
       co_return Error{Errc::refused, "the node " + node->name() + " cannot be promoted: " + why};

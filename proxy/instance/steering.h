@@ -110,8 +110,6 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   /// `node`, one of ours, is the primary from now on. `by_order`: whatever it holds; else what is not our history is
   /// held by the wipe guard.
   void lead_by(Node& node, bool by_order = false);
-  /// The primary node holds another history by now, which nobody meant to take the place of ours.
-  void distrust_primary() { relay_.guard().distrust(); }
   /// Who is below us: replicas that are none of our nodes.
   std::vector<Address> below_us() const;
   /// They follow our upstream instead; for when we go.
@@ -149,7 +147,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Task<void> tick();
   void replan();
   void follow_primary(size_t index, bool by_order), feed_guard();
-  Node* witness();
+  Node *witness(), *best_to_lead();
   bool has_our_history(const Node& node) const;
   bool holds_data_apart(const Node& node) const;
   void feed_commands();
