@@ -139,7 +139,7 @@ BUGS = [
      "  return !connected;\n", "  return !connected && waited_us < 10'000'000;\n",
      "instance", "is answered|is lost|not converged"),
     ("a former primary with another history leads unasked", "proxy/instance/failover.cc",
-     "if (turned) steering_.distrust_primary();", "static_cast<void>(turned);",
+     "if (turned) relay_.guard().distrust();", "static_cast<void>(turned);",
      "instance", "is answered|is lost|not converged"),
     # The fakes themselves: the checkers do not depend on the relay being right.
     ("fake: backlog one byte off", FAKE + "fake_primary.cc",

@@ -373,10 +373,20 @@ class Group {
     if (world_.dice().chance(500)) world_.weather() = roll_weather(world_.dice(), false);
   }
 
+  /// In the first seconds, and in the middle of a switch, a node may be the only one that has the data.
+  bool is_held_elsewhere(const FakeNode& node) const {
+    return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& other) {
+      return other.get() != &node && other->running() && !other->loading() && other->replid() == node.replid() &&
+             other->offset() >= node.offset();
+    });
+  }
+
   /// An operator takes a replica for another one and points it at a server of other data, whose offsets are far ahead.
+  /// Never the only one with the data: nobody could bring that back.
   void lead_astray(size_t i) {
     FakeNode& node = *nodes_[i];
     if (&node == primary_ || !node.running() || node.loading() || !node.is_replica()) return;
+    if (!is_held_elsewhere(node)) return;
     if (stray_ == nullptr) {
       FakeNodeOptions options;
       options.host = "10.0.0.41";
