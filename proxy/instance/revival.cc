@@ -7,6 +7,7 @@
 // Failure modes: nobody holds the data, it refuses, or does not get on for a while: it is left as it was, held, and the
 // reason is the answer.
 #include <algorithm>
+#include <utility>
 
 #include "common/log.h"
 #include "common/text.h"
@@ -39,14 +40,17 @@ Task<Result<std::string>> Steering::revive() {
   co_return co_await give_back(*server);
 }
 
-/// Among our nodes that hold the data; not the one that is held.
+/// Among our nodes that hold the data, those first that are known to have all of ours; not the one that is held.
 Result<Node*> Steering::most_advanced() {
   Node* best = nullptr;
+  const auto rank = [this](const NodeView& view) {
+    return std::pair(has_all_of(view, relay_.history().replid, relay_.safe_boundary()), view.offset);
+  };
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const NodeView& view = nodes_[i]->view();
     const bool has_data = view.reachable && !view.loading && !view.empty && primary_ != i &&
                           (view.follows_us || is_of_history(view, relay_.history()));
-    if (has_data && (best == nullptr || view.offset > best->view().offset)) best = nodes_[i].get();
+    if (has_data && (best == nullptr || rank(view) > rank(best->view()))) best = nodes_[i].get();
   }
   if (best == nullptr) return Error{Errc::refused, "no node holds the data"};
   return best;
