@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "common/log.h"
 #include "common/text.h"
@@ -276,12 +277,12 @@ Task<Result<void>> Failover::promote_node(Attempt& now) {
 
 Task<Result<void>> Failover::hand_over(Attempt& now) {
   const Handover handover{now.target.address, now.target.is_instance, relay_.history().replid, now.final_offset};
+  forgetting_.cancel_all();
   auto kept = co_await memory_.remember(handover);
   CO_RETURN_IF_ERROR(kept);
   auto told = co_await told_to_take_over(handover);
   if (!told.ok()) {
-    auto forgotten = co_await memory_.remember(std::nullopt);
-    if (!forgotten.ok()) log_error(kTag, "the role is not saved: {}", forgotten.error().detail);
+    forgetting_.add(forget());
     co_return std::move(told);
   }
   steering_.follow_elsewhere(handover.to);
@@ -290,6 +291,16 @@ Task<Result<void>> Failover::hand_over(Attempt& now) {
   auto followed = co_await wait_for_upstream();
   if (!followed.ok()) log_warning(kTag, "{}", followed.error().detail);
   co_return Result<void>();
+}
+
+/// Until the disk works: after a restart we would ask again, and take ourselves for a replica meanwhile.
+Task<void> Failover::forget() {
+  for (bool told = false;;) {
+    auto forgotten = co_await memory_.remember(std::nullopt);
+    if (forgotten.ok()) co_return;
+    if (!std::exchange(told, true)) log_error(kTag, "the role is not saved: {}", forgotten.error().detail);
+    co_await world_.clock.sleep(kAgainMs);
+  }
 }
 
 /// Until we know: as long as it may have taken over, nobody else may.

@@ -341,7 +341,8 @@ class Group {
     for (auto& node : nodes_) heal(*node);
     bring_home();
     ledger_.quiet = true;
-    const bool level = world_.run_until([&] { return all_equal() && all_resting(); }, 60'000);
+    const auto at_rest = [&] { return all_equal() && all_resting() && !failing_over(); };  // a switch would help it out
+    const bool level = world_.run_until(at_rest, 60'000);
     if (level && !primary_->data().empty()) {
       InstanceHost& owner = *instances_[instances_[0]->group().is_primary() ? 0 : 1];
       FakeNode& lost = *std::exchange(primary_, nullptr);
@@ -407,7 +408,7 @@ class Group {
     for (const size_t i : std::exchange(astray_, {})) {
       if (!nodes_[i]->running()) continue;
       const bool loaded = world_.run_until([&] { return !nodes_[i]->loading(); }, 30'000);
-      if (loaded) nodes_[i]->replicaof(home(i));
+      if (loaded && nodes_[i]->is_replica()) nodes_[i]->replicaof(home(i));  // else it leads by now
     }
   }
 
