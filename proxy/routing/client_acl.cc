@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <list>
 #include <utility>
 
 #include "common/secrets.h"
@@ -365,15 +366,16 @@ Task<std::string> ClientSession::acl_log(Words args) {
   const bool forget = args.size() == 3 && iequals(args[2], "reset");
   const auto most = args.size() == 3 && !forget ? parse_int(args[2]) : 10;
   if (!most) co_return error("ERR value is not an integer or out of range");
-  auto found = std::make_shared<std::vector<AclLogEntry>>();
+  auto found = std::make_shared<std::list<AclLogEntry>>();
   Visit visit = [found, forget](Core& core) {
-    found->insert(found->end(), core.acl_log.all().begin(), core.acl_log.all().end());
+    std::list<AclLogEntry> theirs(core.acl_log.all().begin(), core.acl_log.all().end());
+    found->merge(theirs, [](const auto& a, const auto& b) { return a.wall_ms > b.wall_ms; });
     if (forget) core.acl_log.clear();
   };
   co_await core_.everywhere(std::move(visit));
   if (forget) co_return std::string(kOk);
-  std::stable_sort(found->begin(), found->end(), [](const auto& a, const auto& b) { return a.wall_ms > b.wall_ms; });
-  co_return log_reply(*found, static_cast<size_t>(std::clamp<int64_t>(*most, 0, INT_MAX)), core_.world.clock.wall_ms(),
+  const std::vector<AclLogEntry> entries(found->begin(), found->end());
+  co_return log_reply(entries, static_cast<size_t>(std::clamp<int64_t>(*most, 0, INT_MAX)), core_.world.clock.wall_ms(),
                       protocol_);
 }
 
