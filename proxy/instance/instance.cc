@@ -26,6 +26,7 @@ constexpr std::string_view kMustNotServe =
 constexpr int64_t kDrainStepMs = 10;
 constexpr int64_t kLastRepliesMs = 1000;
 constexpr int64_t kKeepDatasetMs = 500;
+constexpr int64_t kSaveAgainMs = 1000;
 
 std::string error_reply(std::string_view text) {
   std::string out;
@@ -400,9 +401,22 @@ Task<Result<void>> Instance::to_its_end(Task<Result<void>> change) {
 Task<void> Instance::run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome) {
   auto result = co_await change;
   auto kept = co_await keep_role();
-  if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
+  if (!kept.ok()) {
+    log_error("instance", "the new role is not saved: {}", kept.error().detail);
+    tasks_.add(keep_role_later());
+  }
   outcome->result.emplace(std::move(result));
   outcome->known.notify_all();
+}
+
+/// Until the disk works. A failover keeps its own notes meanwhile, and a process that has retired has no `dir`.
+Task<void> Instance::keep_role_later() {
+  for (bool saved = false; !saved;) {
+    co_await world_.clock.sleep(kSaveAgainMs);
+    if (retired_ || failover_->state() != Failover::State::none || steering_->changing_role()) continue;
+    auto kept = co_await keep_role();
+    saved = kept.ok();
+  }
 }
 
 /// Kept without CONFIG REWRITE: an instance that comes back in its old role could wipe or fork data.

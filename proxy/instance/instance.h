@@ -174,6 +174,7 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> to_its_end(Task<Result<void>> change);
   Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
   Task<Result<void>> keep_role();
+  Task<void> keep_role_later();
   Task<Result<void>> take_directory();
   void apply_option(std::string_view name);
   void name_follow_user();
