@@ -58,26 +58,28 @@ void WipeGuard::restore(const Dataset& ours, bool suspected, bool rejected) {
 void WipeGuard::hold(const ReplId& replid, ReplOffset offset) {
   if (!(ours_.replid == replid)) {
     ours_ = Dataset{replid, offset, std::nullopt};
-    emptied_at_ = ReplOffset{-1};
+    turned_at_ = ReplOffset{-1};
   }
   ours_.offset = offset;
 }
 
 void WipeGuard::count(int64_t keys, ReplOffset as_of) {
-  if (as_of >= emptied_at_) ours_.keys = keys;
+  if (as_of >= turned_at_) ours_.keys = keys;
 }
 
 void WipeGuard::saw(std::string_view command, ReplOffset end) {
   if (command.size() == 8 && iequals(command, "flushall")) {
     ours_.keys = 0;
-    emptied_at_ = end;
+    turned_at_ = end;
     return;
   }
   if (ours_.keys != 0) return;
   static constexpr std::array<std::string_view, 8> kHarmless{"ping", "select",  "replconf", "multi",
                                                              "exec", "flushdb", "publish",  "spublish"};
   const auto is_it = [&](std::string_view name) { return iequals(command, name); };
-  if (std::none_of(kHarmless.begin(), kHarmless.end(), is_it)) ours_.keys.reset();
+  if (std::any_of(kHarmless.begin(), kHarmless.end(), is_it)) return;
+  ours_.keys.reset();
+  turned_at_ = end;
 }
 
 Result<void> WipeGuard::judge(const Dataset& offered, bool related) {
@@ -109,7 +111,7 @@ void WipeGuard::settled() {
   accepted_ = rejected_ = suspected_ = false;
   behind_us_ = 0;
   const std::optional<int64_t> before = ours_.keys;
-  if (!(ours_.replid == offered_.replid)) emptied_at_ = ReplOffset{-1};
+  if (!(ours_.replid == offered_.replid)) turned_at_ = ReplOffset{-1};
   ours_ = offered_;
   if (!ours_.keys) ours_.keys = before;
 }

@@ -52,7 +52,8 @@ class WipeGuard {
   void wait_for_word(std::string doubt) { doubt_ = std::move(doubt); }
   /// What those behind us hold, as long as we hold no history ourselves.
   void nodes_hold(int64_t keys) { behind_us_ = keys; }
-  /// Somebody of our history, at `as_of`, said how much it holds. Who spoke before it was emptied does not count.
+  /// Somebody of our history, at `as_of`, said how much it holds. Who spoke before it was emptied, or got its first key
+  /// after that, does not count.
   void count(int64_t keys, ReplOffset as_of);
   /// Whoever is followed is known to have got another history behind our back: only ours is let in, or by order.
   void distrust() { rejected_ = true; }
@@ -81,8 +82,8 @@ class WipeGuard {
  private:
   const Config& config_;
   Dataset ours_{{}, {}, 0};
-  ReplOffset emptied_at_{-1};  // our history, by a FLUSHALL in it
-  Dataset offered_;            // judged last
+  ReplOffset turned_at_{-1};  // our history: empty, or not empty any more
+  Dataset offered_;           // judged last
   Address upstream_;
   int64_t behind_us_ = 0;
   std::string unheard_;

@@ -80,7 +80,7 @@ struct KillFilter {
   bool skip_me = true;
 
   /// Empty, or the error.
-  std::string parse(std::span<const std::string> options) {
+  std::string parse(std::span<const std::string> options, const Users& users) {
     for (size_t i = 0; i < options.size(); i += 2) {
       if (i + 1 >= options.size()) return error(kSyntax);
       const std::string& option = options[i];
@@ -97,6 +97,7 @@ struct KillFilter {
       } else if (iequals(option, "laddr")) {
         local_address = value;
       } else if (iequals(option, "user")) {
+        if (users.find(value) == nullptr) return error("ERR No such user '" + value + "'");
         user = value;
       } else if (iequals(option, "skipme")) {
         if (!iequals(value, "yes") && !iequals(value, "no")) return error(kSyntax);
@@ -280,7 +281,7 @@ Task<std::string> ClientSession::client_kill(std::vector<std::string> args, bool
     filter.skip_me = false;
   } else {
     const std::span<const std::string> options = std::span<const std::string>(args).subspan(2);
-    std::string refused = filter.parse(options);
+    std::string refused = filter.parse(options, *core_.users);
     if (!refused.empty()) co_return refused;
   }
   struct Killed {

@@ -77,6 +77,7 @@ class Namespaces:
             instance = self.lab.instance([node], start=False, replicaof=upstream,
                                          listen=[f"{host}:{6380 + number}" for host in (self.address(number), HOST)],
                                          service_listen=f"{self.address(number)}:{self.SERVICE}",
+                                         protected_mode="no",  # each place is another machine to the others
                                          sentinel={"master-name": NAME, "addresses": watched}, **config)
             group.instances.append(self.put(instance, number, self.address(number)))
             if not number:

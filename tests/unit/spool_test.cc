@@ -68,10 +68,11 @@ struct Scene {
 
 TEST_CASE("a snapshot that was kept is there after a restart, with all it was") {
   Scene scene;
-  const auto before = scene.take(700, 5000);
+  auto before = scene.take(700, 5000);
   CHECK(before->rdb_version() == 9);
   CHECK(scene.files() == 2);
   const int64_t taken_ms = before->taken_ms();
+  before.reset();  // it would outlive its spool
   scene.open();
   REQUIRE(scene.spool->kept().size() == 1);
   const auto found = scene.spool->kept().front();

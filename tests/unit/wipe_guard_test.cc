@@ -125,6 +125,7 @@ TEST_CASE("commands of the stream tell whether there is something to lose") {
   CHECK_EQ(scene.guard.ours().keys, std::optional<int64_t>(0));
   scene.guard.saw("SET", {30});
   CHECK_FALSE(scene.guard.ours().keys.has_value());
+  scene.guard.count(0, {20});  // somebody who has not come to it yet
   CHECK_FALSE(scene.lets_in(other(0)));
   scene.guard.saw("FLUSHALL", {40});
   scene.guard.count(1000, {30});  // somebody who has not come to it yet
