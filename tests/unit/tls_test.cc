@@ -128,7 +128,7 @@ Task<void> send_all(ByteStream& stream, const std::string& bytes) {
   stream.close_write();
 }
 
-Task<void> talk(Network& network, Address address, const std::string& bytes, Outcome& outcome) {
+Task<void> talk(Network& network, Address address, std::string bytes, Outcome& outcome) {
   auto connected = co_await network.connect(address);
   if (!connected.ok()) {
     outcome.error = connected.error().detail;
