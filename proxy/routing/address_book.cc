@@ -12,8 +12,7 @@ AddressBook::Guest AddressBook::enter(std::string_view peer, int64_t now_us) {
   if (host == peer) return {};
   const std::lock_guard lock(mutex_);
   if (entries_.size() >= look_at_) forget_paid(now_us);
-  Entry& entry = entries_[std::string(host)];
-  entry.book = this;
+  Entry& entry = entries_.try_emplace(std::string(host), *this).first->second;
   ++entry.clients;
   return Guest(entry);
 }

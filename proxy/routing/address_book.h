@@ -19,7 +19,8 @@ namespace sidestream::routing {
 
 class AddressBook {
   struct Entry {
-    AddressBook* book = nullptr;
+    explicit Entry(AddressBook& owner) : book(owner) {}
+    AddressBook& book;  // written once: guests of other loops read it without the lock
     std::atomic<size_t> clients{0};
     std::atomic<int64_t> due_us{0};  // when all that was spent is paid for
   };
@@ -33,7 +34,7 @@ class AddressBook {
     Guest(Guest&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
     Guest& operator=(Guest&&) = delete;
     ~Guest() {
-      if (entry_ != nullptr) entry_->book->leave(*entry_);
+      if (entry_ != nullptr) entry_->book.leave(*entry_);
     }
     /// Of this address, this one included; 0: no address.
     size_t clients() const { return entry_ != nullptr ? entry_->clients.load(std::memory_order_relaxed) : 0; }
