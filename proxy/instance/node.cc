@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kStepTimeoutMs = 1000;
 constexpr int64_t kLookEveryMs = 1000;
-constexpr int64_t kReconnectMs = 20;
+constexpr int64_t kReconnectMs = 20;  // the first pause; each further one is twice as long, up to kLookEveryMs
 constexpr int64_t kSettlingLookEveryMs = 100;
 constexpr int64_t kPlanMs = 1;  // until a plan is made from what was seen
 
@@ -92,7 +92,7 @@ Task<void> Node::watch() {
     } else {
       lost(connection.error());
     }
-    co_await look_.wait_for(world_.clock, std::exchange(pause_ms, kLookEveryMs));
+    co_await look_.wait_for(world_.clock, std::exchange(pause_ms, std::min(2 * pause_ms, kLookEveryMs)));
   }
 }
 

@@ -158,9 +158,11 @@ void Steering::feed_guard() {
     guard.count(knows->view().keys, knows->view().offset);
     if (knows == source) source->set_trusted();
   }
-  // A link that broke is the first sign that another process may come up there: not in a second, now.
+  // A link that broke is the first sign that another process may come up there: not in a second, now. One that does not
+  // answer is tried again at its own pace: asked from here it would be asked after each refusal, without a pause.
   const int64_t lost_at_us = relay_.upstream().lost_at_us;
-  if (source != nullptr && lost_at_us != 0 && source->looked_us() <= lost_at_us) source->look_again();
+  const bool asked_since = source == nullptr || source->looked_us() > lost_at_us;
+  if (lost_at_us != 0 && !asked_since && source->view().reachable) source->look_again();
   std::string unheard;
   int64_t keys = 0;
   const bool waits = world_.clock.now_ms() - started_ms_ <= kFirstAnswersMs;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t kConnectPatienceMs = 127'000;  // Linux gives up after six SYNs
 constexpr size_t kAcceptQueue = 511;
+constexpr int kRefusalsPerSecondMax = 100;  // of one host by one address; more is a loop without a pause
 
 Error broken_pipe() { return Error{Errc::closed, "connection reset by peer"}; }
 
@@ -248,6 +249,7 @@ Result<std::unique_ptr<ByteStream>> SimHost::meet(const Address& address) {
   const bool unlucky = world_.dice_.chance(world_.weather_.refuse);
   if (listener == nullptr || unlucky || listener->waiting_.size() >= kAcceptQueue) {
     world_.trace("{} -> {}: refused", name_, address.text());
+    count_refusal(address.text());
     return Error{Errc::refused, "connection refused"};
   }
   const uint64_t id = ++world_.last_connection_;
@@ -259,6 +261,13 @@ Result<std::unique_ptr<ByteStream>> SimHost::meet(const Address& address) {
   listener->arrived_.notify_all();
   world_.trace("connection {} {} -> {}: open", id, here, there);
   return std::unique_ptr<ByteStream>(std::make_unique<SimStream>(connection, 0, here, there));
+}
+
+void SimHost::count_refusal(const std::string& to) {
+  const int64_t second = world_.clock_.now_us() / 1'000'000;
+  if (std::exchange(refusals_second_, second) != second) refusals_.clear();
+  if (++refusals_[to] == kRefusalsPerSecondMax)
+    world_.fail(name_ + " tries " + to + " again and again without a pause");
 }
 
 Result<std::unique_ptr<Listener>> SimHost::listen(const Address& address) {

@@ -143,9 +143,12 @@ class SimHost final : public Network {
   friend class SimListener;
   std::string resolve(const Address& address) const;
   Result<std::unique_ptr<ByteStream>> meet(const Address& address);
+  void count_refusal(const std::string& to);
 
   SimWorld& world_;
   std::string name_;
+  std::map<std::string, int> refusals_;  // by address, in this second
+  int64_t refusals_second_ = 0;
   std::map<int, SimListener*> listeners_;
   int last_port_ = 40'000;
   std::unique_ptr<SimFiles> files_;
