@@ -96,16 +96,37 @@ void Failover::resume(Handover handover) {
 
 Task<void> Failover::finish_handover(Handover handover) {
   const Address to = handover.to;
-  auto told = co_await told_to_take_over(std::move(handover));
+  auto told = co_await told_to_take_over(handover);
   if (told.ok()) {
     auto kept = co_await memory_.handed_over(to);
     if (!kept.ok()) log_error(kTag, "the new role is not saved: {}", kept.error().detail);
     co_return end("");
   }
-  auto back = co_await steering_.change_role(std::nullopt);
-  auto kept = co_await memory_.remember(std::nullopt);
-  if (!back.ok() || !kept.ok()) log_error(kTag, "{}", back.ok() ? kept.error().detail : back.error().detail);
+  forgetting_.add(lead_after_all(std::move(handover)));
   end(told.error().detail);
+}
+
+/// Nobody took over, and our own primary was demoted for it: who has everything leads again, as soon as it can be had
+/// and unless an operator gives us another role meanwhile.
+Task<void> Failover::lead_after_all(Handover handover) {
+  const auto has_all = [&](const auto& node) {
+    const NodeView& view = node->view();
+    const replication::History held{view.replid, view.replid2, view.second_offset};
+    return view.reachable && !view.loading && holds_all(held, view.offset, handover.replid, handover.at);
+  };
+  std::string logged;
+  while (steering_.master() == handover.to) {
+    std::string trouble = "no node that answers has all that was written; REPLICAOF NO ONE promotes who has most";
+    if (std::any_of(steering_.nodes().begin(), steering_.nodes().end(), has_all)) {
+      auto back = co_await steering_.change_role(std::nullopt);
+      if (back.ok()) break;
+      trouble = back.error().detail;
+    }
+    if (trouble != logged) log_error(kTag, "nobody leads: {}", trouble);
+    logged = trouble;
+    co_await world_.clock.sleep(kAgainMs);
+  }
+  if (steering_.is_primary()) co_await forget();
 }
 
 void Failover::end(std::string trouble) {

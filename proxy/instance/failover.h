@@ -118,6 +118,7 @@ class Failover {
   Task<Result<void>> tell_once(Handover handover);
   Task<Result<void>> tell_stock(replication::NodeConnection& server, const Handover& handover);
   Task<void> finish_handover(Handover handover);
+  Task<void> lead_after_all(Handover handover);
   Task<void> forget();
   Task<void> thaw(Attempt& now);
   Task<void> thaw_later(Address node);

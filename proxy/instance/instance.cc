@@ -377,6 +377,7 @@ Task<Result<void>> Instance::order_role(std::optional<Address> master) {
   if (master) {
     config_.replicaof = *master;
     state_["replicaof"] = sidestream::get(config_, "replicaof");
+    state_.erase(kHandoverKey);  // one that nobody took over
     auto kept = co_await write_state(world_, config_.dir, state_);
     if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
   }
