@@ -48,6 +48,8 @@ class BlockRef {
     }
   }
   Block* operator->() const { return block_; }
+  /// Nobody else has it: it may be written anew.
+  bool is_sole() const { return block_ != nullptr && block_->refs_ == 1; }
   explicit operator bool() const { return block_ != nullptr; }
 
  private:

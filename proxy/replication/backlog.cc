@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "common/check.h"
 
@@ -36,6 +37,7 @@ size_t Backlog::block_bytes() const {
 
 size_t Backlog::memory_bytes() const {
   size_t bytes = 0;
+  if (spare_) bytes += spare_->capacity();
   for (const Piece& piece : pieces_) bytes += piece.block->capacity();
   return bytes;
 }
@@ -67,10 +69,17 @@ void Backlog::truncate_to(ReplOffset offset) {
 
 std::span<char> Backlog::write_space() {
   if (pieces_.empty() || pieces_.back().sealed || pieces_.back().block->capacity() - pieces_.back().used < kRoomMin) {
-    pieces_.push_back(Piece{make_block(block_bytes()), end_, 0, false});
+    pieces_.push_back(Piece{next_block(), end_, 0, false});
   }
   const Piece& last = pieces_.back();
   return {last.block->data() + last.used, last.block->capacity() - last.used};
+}
+
+/// A full backlog gives up a block for each that it takes: one whose pages are there is worth keeping.
+BlockRef Backlog::next_block() {
+  BlockRef spare = std::exchange(spare_, {});
+  if (spare.is_sole() && spare->capacity() == block_bytes()) return spare;
+  return make_block(block_bytes());
 }
 
 void Backlog::commit(size_t n) {
@@ -105,7 +114,10 @@ void Backlog::trim() {
   first_byte_ = std::max(first_byte_, end_ - size_);
   oldest_ = std::max(oldest_, std::min(first_byte_, std::max(wanted_, end_ - size_ - kKeptBytesMax)));
   // The last piece stays: its room may be handed out.
-  while (pieces_.size() > 1 && pieces_.front().end() <= oldest_) pieces_.pop_front();
+  while (pieces_.size() > 1 && pieces_.front().end() <= oldest_) {
+    spare_ = std::move(pieces_.front().block);
+    pieces_.pop_front();
+  }
 }
 
 }  // namespace sidestream::replication

@@ -68,9 +68,11 @@ class Backlog {
     int64_t end() const { return first + static_cast<int64_t>(used); }
   };
   size_t block_bytes() const;
+  BlockRef next_block();
   void trim();
 
   std::deque<Piece> pieces_;
+  BlockRef spare_;  // the last one that was trimmed, if nobody reads it any more
   int64_t size_;
   int64_t first_byte_ = 1;
   int64_t end_ = 1;
