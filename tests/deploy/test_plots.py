@@ -31,6 +31,8 @@ def figures():
             "throughput": {"1": {"chain": {"mb_per_s": 100, "hop_kb": 2048},
                                  "sidestream": {"mb_per_s": 800, "hop_kb": 1024}}},
             "full_sync": {"sidestream": {"1": {"last_s": 1.0}, "4": {"last_s": 2.0}, "forks_on_primary": 1}}},
+        "tls": {"loads": {"get": {"direct": {"proxy_us": 0}, "sidestream": {"proxy_us": 6},
+                                  "sidestream-tls": {"proxy_us": 8}}}},
         "behaviour": {"memory": {"50": {"chain": 66, "sidestream": 13}},
                       "switch": {"pauses_ms": [40.0, 50.0], "usual_ms": 0.1},
                       "freshness": {"1000": {"share": 0.75, "reads": 9, "writes_per_s": 1000}}}}
@@ -47,7 +49,8 @@ def test_every_kind_of_figure_is_drawn(tmp_path):
     written = plot_program().draw(figures(), tmp_path)
     assert set(written) == {f"{name}.svg" for name in (
         "clients-throughput", "clients-cpu", "clients-p99", "clients-idle", "replication-latency", "replication-stream",
-        "replication-memory", "replication-full-sync", "memory-by-dataset", "switch-pauses", "freshness-share")}
+        "replication-memory", "replication-full-sync", "memory-by-dataset", "switch-pauses", "freshness-share",
+        "tls-cpu")}
     for name in written:
         words = " ".join(drawn(tmp_path / name)["texts"])
         assert "tests/bench/run --rounds 3" in words and "A <fast> & cheap CPU, 2 cores" in words
@@ -62,5 +65,5 @@ def test_bars_are_as_long_as_their_figures(tmp_path):
 
 
 def test_what_was_not_measured_is_not_drawn(tmp_path):
-    only = {key: value for key, value in figures().items() if key not in ("replication", "behaviour")}
+    only = {key: value for key, value in figures().items() if key not in ("replication", "behaviour", "tls")}
     assert all(name.startswith("clients-") for name in plot_program().draw(only, tmp_path))
