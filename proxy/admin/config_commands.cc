@@ -12,17 +12,8 @@
 namespace sidestream::admin {
 namespace {
 
-std::string error(const std::string& text) {
-  std::string out;
-  resp::append_error(out, text);
-  return out;
-}
-
-std::string ok() {
-  std::string out;
-  resp::append_simple(out, "OK");
-  return out;
-}
+using resp::error;
+using resp::simple;
 
 /// What INFO and clients call it; "replicaof" and its like print an empty text when unset, as stock does.
 void add_ours(const Config& config, std::string_view pattern, std::map<std::string, std::string>& found) {
@@ -90,7 +81,7 @@ Task<std::string> ConfigCommands::set(std::vector<std::string> args) {
     log_notice("config", "{} changed by CONFIG SET", assignment.option->name);
     group_.option_changed(assignment.option->name);
   }
-  co_return ok();
+  co_return simple("OK");
 }
 
 /// Each value may be right by itself and wrong beside the others, or at this moment.
@@ -110,7 +101,7 @@ Result<void> ConfigCommands::check(const std::vector<Assignment>& ours, const Co
 
 Task<std::string> ConfigCommands::rewrite() {
   auto saved = co_await group_.save_state();
-  co_return saved.ok() ? ok() : error("ERR Rewriting config file: " + saved.error().detail);
+  co_return saved.ok() ? simple("OK") : error("ERR Rewriting config file: " + saved.error().detail);
 }
 
 Task<std::string> ConfigCommands::forward(std::vector<std::string> args) {

@@ -14,19 +14,10 @@
 namespace sidestream::admin {
 namespace {
 
+using resp::error;
+using resp::simple;
+
 constexpr int64_t kLookForTokenEveryMs = 5;
-
-std::string error(std::string_view text) {
-  std::string out;
-  resp::append_error(out, text);
-  return out;
-}
-
-std::string simple(std::string_view text) {
-  std::string out;
-  resp::append_simple(out, text);
-  return out;
-}
 
 constexpr std::string_view kHelp[] = {
     "SIDESTREAM <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -13,6 +13,8 @@
 namespace sidestream::admin {
 namespace {
 
+using resp::error;
+
 constexpr int64_t kAckRequestEveryUs = 500'000;
 constexpr int64_t kAskPrimaryEveryUs = 10'000;
 
@@ -23,12 +25,6 @@ constexpr std::string_view kWaitAofOnReplica =
     "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and "
     "are not propagated.";
 constexpr std::string_view kNoAof = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
-
-std::string error(std::string_view text) {
-  std::string out;
-  resp::append_error(out, text);
-  return out;
-}
 
 struct WaitAof {
   int64_t local = 0, replicas = 0, timeout_ms = 0;

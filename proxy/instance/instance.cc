@@ -28,12 +28,6 @@ constexpr int64_t kLastRepliesMs = 1000;
 constexpr int64_t kKeepDatasetMs = 500;
 constexpr int64_t kSaveAgainMs = 1000;
 
-std::string error_reply(std::string_view text) {
-  std::string out;
-  resp::append_error(out, text);
-  return out;
-}
-
 int64_t count_online(const std::vector<admin::NodeFacts>& nodes) {
   return std::count_if(nodes.begin(), nodes.end(), [](const auto& node) { return node.state == "online"; });
 }
@@ -41,7 +35,7 @@ int64_t count_online(const std::vector<admin::NodeFacts>& nodes) {
 /// PING where no node answers. Sentinel takes it for a dead server; a stock replica goes on after an error with these
 /// first words, and gets the history that we still have.
 std::string nobody_answers(std::string_view text) {
-  return error_reply("ERR operation not permitted: " + std::string(text));
+  return resp::error("ERR operation not permitted: " + std::string(text));
 }
 
 }  // namespace
@@ -261,9 +255,9 @@ std::optional<std::string> Instance::answer_at_once(const routing::Caller& calle
   if (psync || iequals(args[0], "sync")) {
     const auto hello = hellos_.find(caller.id);
     if (hello != hellos_.end() && hello->second.rdb_filter && !hello->second.eof) {
-      return error_reply("ERR Filtered replica requires EOF capability");
+      return resp::error("ERR Filtered replica requires EOF capability");
     }
-    if (psync && !parse_int(args[2])) return error_reply("ERR value is not an integer or out of range");
+    if (psync && !parse_int(args[2])) return resp::error("ERR value is not an integer or out of range");
   }
   return commands_->at_once(caller, args);
 }
@@ -271,7 +265,7 @@ std::optional<std::string> Instance::answer_at_once(const routing::Caller& calle
 std::string Instance::replconf(uint64_t session_id, std::span<const std::string_view> args) {
   if (replication::replconf_is_silent(args)) return "";
   auto applied = replication::apply_replconf(args, hellos_[session_id]);
-  if (!applied.ok()) return error_reply(applied.error().detail);
+  if (!applied.ok()) return resp::error(applied.error().detail);
   return "+OK\r\n";
 }
 
@@ -298,7 +292,7 @@ std::string Instance::ping_reply() {
   }
   if (lead->heard_within(lead->is_gone() ? kGoneGraceMs : kPingGraceMs)) {
     const bool cut_off = !steering_->is_primary() && relay_->upstream().state != "connected";
-    return cut_off && !config_.replica_serve_stale_data ? error_reply(kMustNotServe) : lead->ping_reply();
+    return cut_off && !config_.replica_serve_stale_data ? resp::error(kMustNotServe) : lead->ping_reply();
   }
   return nobody_answers("the node " + lead->name() + " behind this instance does not answer: " + lead->trouble());
 }

@@ -74,4 +74,22 @@ std::string command(std::initializer_list<std::string_view> args) {
   return out;
 }
 
+std::string simple(std::string_view text) {
+  std::string reply;
+  append_simple(reply, text);
+  return reply;
+}
+
+std::string error(std::string_view text) {
+  std::string reply;
+  append_error(reply, text);
+  return reply;
+}
+
+std::string integer(int64_t value) {
+  std::string reply;
+  append_integer(reply, value);
+  return reply;
+}
+
 }  // namespace sidestream::resp

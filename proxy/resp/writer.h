@@ -29,4 +29,9 @@ void append_command(std::string& out, std::span<const std::string_view> args);
 void append_command(std::string& out, std::initializer_list<std::string_view> args);
 std::string command(std::initializer_list<std::string_view> args);
 
+// The same as replies of their own.
+std::string simple(std::string_view text);
+std::string error(std::string_view text);
+std::string integer(int64_t value);
+
 }  // namespace sidestream::resp

@@ -19,15 +19,11 @@
 namespace sidestream::routing {
 namespace {
 
+using resp::error;
+
 constexpr std::string_view kOk = "+OK\r\n";
 constexpr std::string_view kWrongPassword = "WRONGPASS invalid username-password pair or user is disabled.";
 constexpr int64_t kGenpassBitsMax = 4096;
-
-std::string error(std::string_view text) {
-  std::string frame;
-  resp::append_error(frame, text);
-  return frame;
-}
 
 std::string refusal(const Verdict& verdict, const resp::CommandEntry& entry) {
   switch (verdict.what) {

@@ -15,21 +15,12 @@
 namespace sidestream::routing {
 namespace {
 
+using resp::error;
+using resp::integer;
+
 constexpr std::string_view kSyntax = "ERR syntax error";
 
-std::string error(std::string_view text) {
-  std::string frame;
-  resp::append_error(frame, text);
-  return frame;
-}
-
 std::string ok() { return "+OK\r\n"; }
-
-std::string integer(int64_t value) {
-  std::string frame;
-  resp::append_integer(frame, value);
-  return frame;
-}
 
 /// Arguments with CLIENT and the subcommand, as stock wants them; checked here too since no node may have told us.
 struct SubcommandArity {

@@ -9,15 +9,11 @@
 namespace sidestream::routing {
 namespace {
 
+using resp::error;
+
 constexpr std::string_view kNotAnInteger = "ERR value is not an integer or out of range";
 constexpr std::string_view kOk = "+OK\r\n";
 constexpr size_t kServerFields = 7;
-
-std::string error(std::string_view text) {
-  std::string frame;
-  resp::append_error(frame, text);
-  return frame;
-}
 
 }  // namespace
 
