@@ -172,6 +172,7 @@ struct Config {
   std::string write_ack = "primary";      // primary, quorum:N
   int64_t write_ack_timeout_ms = 1000;
   std::string wipe_guard = "hold";  // hold, pass
+  int64_t audit_rate = 0;           // keys a second and replica, 0: off
 
   Routing routing;
   Hold hold;

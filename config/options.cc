@@ -290,8 +290,7 @@ constexpr Option kOptions[] = {
     {.name = "snapshot.keep",
      .at = AT(snapshot.keep),
      .type = count(1, 100),
-     .help = "Snapshots kept under dir for replicas that come later, also after a restart. The next one arrives before "
-             "the oldest goes.",
+     .help = "Snapshots kept under dir, also over a restart. The next one arrives before the oldest goes.",
      .reload = Reload::live,
      .redis_name = "snapshot.keep"},
     {.name = "snapshot.max-age",
@@ -303,8 +302,7 @@ constexpr Option kOptions[] = {
     {.name = "snapshot.max-disk",
      .at = AT(snapshot.max_disk_bytes),
      .type = bytes(0),
-     .help =
-         "Room for all snapshots together; the oldest go first, and one that does not fit alone fails. 0: no limit.",
+     .help = "Room for all snapshots; the oldest go first, and one that does not fit alone fails. 0: no limit.",
      .reload = Reload::live,
      .redis_name = "snapshot.max-disk"},
     {.name = "replica-serve-stale-data",
@@ -338,9 +336,8 @@ constexpr Option kOptions[] = {
     {.name = "upstream-ack",
      .at = AT(upstream_ack),
      .type = one_of("received|quorum:N"),
-     .help =
-         "What our acknowledgement to the upstream means: we have received it, or N replicas behind us have applied "
-         "it. Then WAIT at the primary counts these, not us; with fewer than N nothing more is acknowledged.",
+     .help = "What we acknowledge to the upstream: what we have received, or what N replicas behind us have applied. "
+             "Then WAIT at the primary counts these, not us; with fewer than N nothing more is acknowledged.",
      .reload = Reload::live,
      .redis_name = "upstream-ack"},
     {.name = "write-ack",
@@ -364,13 +361,19 @@ constexpr Option kOptions[] = {
              "to do. pass: follow it, as a stock replica does.",
      .reload = Reload::live,
      .redis_name = "wipe-guard"},
+    {.name = "audit-rate",
+     .at = AT(audit_rate),
+     .type = count(0, 10'000),
+     .help = "Keys a second, at most, that are compared between the primary and each of our replicas, at offsets where "
+             "both must hold the same. A replica that differs is not read any more until SIDESTREAM RESYNC. 0: none.",
+     .reload = Reload::live,
+     .redis_name = "audit-rate"},
 
     {.name = "routing.reads",
      .at = AT(routing.reads),
      .type = kReads,
-     .help = "fresh: never older than a write that was acknowledged to anybody before the read; proven, else the "
-             "primary answers. bounded: replicas within max-lag and max-lag-bytes. eventual: any online replica. "
-             "primary: the primary.",
+     .help = "fresh: never older than a write acknowledged to anybody before the read; proven, else the primary's. "
+             "bounded: replicas within max-lag and max-lag-bytes. eventual: any online replica. primary: it alone.",
      .reload = Reload::live,
      .redis_name = "routing.reads",
      .heading = "Where commands go"},
@@ -433,8 +436,7 @@ constexpr Option kOptions[] = {
     {.name = "drain.timeout",
      .at = AT(drain.timeout_ms),
      .type = milliseconds(0),
-     .help = "How long the handover, and then transactions and blocking commands, may take before their clients are "
-             "closed.",
+     .help = "How long the handover, then transactions and blocking commands may take before clients are closed.",
      .reload = Reload::live,
      .redis_name = "drain.timeout"},
     {.name = "drain.hand-over",
@@ -468,9 +470,8 @@ constexpr Option kOptions[] = {
     {.name = "sentinel.addresses",
      .at = AT(sentinel.addresses),
      .type = {.kind = Kind::list, .min = 1},
-     .help =
-         "Sentinels to ask who is primary. Without nodes of its own the instance follows the one they name and reads "
-         "from its replicas. With nodes it stops taking writes when they name another."},
+     .help = "Sentinels to ask who is primary. Without nodes of its own the instance follows the one they name and "
+             "reads from its replicas. With nodes it stops taking writes when they name another."},
     {.name = "sentinel.quorum",
      .at = AT(sentinel.quorum),
      .type = count(0),
@@ -564,9 +565,8 @@ constexpr Option kOptions[] = {
     {.name = "ready.max-lag",
      .at = AT(ready.max_lag_ms),
      .type = milliseconds(0),
-     .help =
-         "On a replica, /readyz says no while even the best of its nodes is further behind the stream, and yes again "
-         "at half of that. 0: no limit.",
+     .help = "On a replica, /readyz says no while even the best of its nodes is further behind the stream, and yes "
+             "again at half of that. 0: no limit.",
      .reload = Reload::live,
      .redis_name = "ready.max-lag",
      .heading = "Readiness"},

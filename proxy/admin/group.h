@@ -18,11 +18,30 @@
 
 namespace sidestream::admin {
 
+/// A key whose value at a replica is not the primary's.
+struct DriftedKey {
+  int db = 0;
+  std::string name;
+  std::string what;  // in words, without the value
+};
+
+/// What the drift audit knows about one replica, since the start.
+struct AuditFacts {
+  uint64_t compared = 0;     // at offsets where both must be equal
+  uint64_t unclear = 0;      // written or expiring meanwhile, or the replica was too far behind
+  uint64_t passed_over = 0;  // too large, or of a module's type
+  uint64_t differences = 0;  // found again and again at fresh offsets
+  uint64_t passes = 0;       // through all keys of both sides
+  std::string trouble;       // why nothing is compared now, in words
+  bool differs = false;      // until a full resync
+  std::vector<DriftedKey> keys;
+};
+
 /// One configured node as people want to see it.
 struct NodeFacts {
   std::string address;
   bool is_primary = false;
-  std::string state;    // online, syncing, loading, down, foreign, waiting
+  std::string state;    // online, differs, syncing, loading, down, foreign, waiting
   std::string trouble;  // why it is not online, in words; empty if it is
   ReplOffset offset;
   int64_t lag_bytes = 0;
@@ -31,6 +50,7 @@ struct NodeFacts {
   uint64_t writes = 0;
   size_t connections = 0, idle_connections = 0;  // of ours to it
   Latency took;                                  // its answers, since it became one of ours
+  AuditFacts audit;
 };
 
 /// A configured Sentinel and what it says.
@@ -161,6 +181,8 @@ class Group {
   virtual Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) = 0;
   /// Gives an upstream that is held (see wipe_guard.h) what we hold. What was done, in words; Errc::refused.
   virtual Task<Result<std::string>> revive() = 0;
+  /// That replica gets all data anew, from the server we follow. Errc::refused.
+  virtual Result<void> resync(const Address& replica) = 0;
   /// INFO of the lead node: fetched now if it answers quickly, else its last words; empty if it was never heard.
   virtual Task<std::string> lead_info(bool everything) = 0;
   /// One command to the lead node, or to every node (the first error wins).

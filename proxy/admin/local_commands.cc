@@ -25,6 +25,11 @@ constexpr std::string_view kHelp[] = {
     "    The state of the instance as JSON, as at /api/v1/status.",
     "NODES",
     "    One line a node: address, role, state, offset, lag.",
+    "AUDIT",
+    "    What audit-rate found: a line a replica with counts, and a line for each of up to 16 keys whose value is not",
+    "    the primary's.",
+    "RESYNC <host>:<port>",
+    "    That replica gets all data anew, from the server we follow, and is read again then.",
     "LATENCY",
     "    How long the servers took to answer, by route, class and node.",
     "SLOWLOG [<count> | RESET]",
@@ -377,6 +382,14 @@ Task<routing::Answer> LocalCommands::slow_log(std::vector<std::string> args) {
   co_return out;
 }
 
+/// `replica`: as SIDESTREAM NODES and AUDIT name it.
+std::string LocalCommands::resync(const std::string& replica) {
+  const auto address = parse_address(replica);
+  if (!address.ok()) return error("ERR " + address.error().detail);
+  const auto begun = group_.resync(address.value());
+  return begun.ok() ? simple("OK") : error("ERR " + begun.error().detail);
+}
+
 std::string LocalCommands::fault(const std::vector<std::string>& args) {
   if (!group_.config().fault_injection) {
     return error("ERR nothing goes wrong on purpose here: fault-injection is off, and is set in the file only");
@@ -410,6 +423,10 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     resp::append_bulk(out, status_json(group_));
   } else if (sub == "nodes" && args.size() == 2) {
     resp::append_text(out, nodes_text(group_), caller.protocol);
+  } else if (sub == "audit" && args.size() == 2) {
+    resp::append_text(out, audit_text(group_), caller.protocol);
+  } else if (sub == "resync" && args.size() == 3) {
+    out = resync(args[2]);
   } else if (sub == "latency" && args.size() == 2) {
     resp::append_text(out, latency_text(group_), caller.protocol);
   } else if (sub == "explain" && args.size() > 2) {

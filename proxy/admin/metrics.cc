@@ -62,6 +62,20 @@ void add_replication(Scrape& scrape, Group& group) {
   }
 }
 
+void add_audit(Scrape& scrape, const NodeFacts& node) {
+  const AuditFacts& audit = node.audit;
+  const std::string help = "Keys that the drift audit looked at, by what came of it.";
+  const auto add = [&](const char* result, uint64_t count) {
+    scrape.counter("audited_keys_total", help, count, {{"node", node.address}, {"result", result}});
+  };
+  add("compared", audit.compared);
+  add("unclear", audit.unclear);
+  add("passed_over", audit.passed_over);
+  scrape.counter("audit_differences_total", "Differences from the primary's data that were found and confirmed.",
+                 audit.differences, {{"node", node.address}});
+  scrape.counter("audit_passes_total", "Times all keys were gone through.", audit.passes, {{"node", node.address}});
+}
+
 void add_nodes(Scrape& scrape, Group& group) {
   for (const NodeFacts& node : group.nodes()) {
     const Labels labels = {{"node", node.address}};
@@ -70,10 +84,12 @@ void add_nodes(Scrape& scrape, Group& group) {
     scrape.gauge("replica_lag_bytes", "Bytes the node is behind.", static_cast<double>(node.lag_bytes), labels);
     scrape.gauge("replica_lag_seconds", "Time the node is behind.", static_cast<double>(node.lag_ms) / 1000, labels);
     scrape.gauge("replica_offset_bytes", "Byte of the history that the node has applied.", node.offset.value, labels);
-    for (const char* state : {"online", "syncing", "loading", "waiting", "foreign", "down", "held", "quarantine"}) {
+    for (const char* state :
+         {"online", "differs", "syncing", "loading", "waiting", "foreign", "down", "held", "quarantine"}) {
       scrape.gauge("replica_state", "1 for the state the node is in.", node.state == state ? 1 : 0,
                    {{"node", node.address}, {"state", state}});
     }
+    if (!node.is_primary) add_audit(scrape, node);
     scrape.gauge("pool_connections", "Connections of ours to the node.", node.connections - node.idle_connections,
                  {{"node", node.address}, {"state", "busy"}});
     scrape.gauge("pool_connections", "", node.idle_connections, {{"node", node.address}, {"state", "idle"}});

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/log.h"
+#include "common/text.h"
 #include "proxy/admin/security_facts.h"
 #include "proxy/admin/trend.h"
 
@@ -17,6 +18,8 @@ namespace sidestream::admin {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kKeyShown = 256;
 
 int64_t seconds(int64_t ms) { return ms < 0 ? -1 : ms / 1000; }
 
@@ -95,7 +98,14 @@ json node_json(const NodeFacts& node, const Trend::Recent& recent) {
           {"writes_per_s", recent.writes_per_s},
           {"p50_us", recent.p50_us},
           {"p99_us", recent.p99_us},
-          {"connections", node.connections}};
+          {"connections", node.connections},
+          {"audit",
+           {{"compared", node.audit.compared},
+            {"unclear", node.audit.unclear},
+            {"passed_over", node.audit.passed_over},
+            {"differences", node.audit.differences},
+            {"passes", node.audit.passes},
+            {"trouble", node.audit.trouble}}}};
 }
 
 std::string relay_held_reason(Group& group) {
@@ -325,6 +335,23 @@ std::string nodes_text(Group& group) {
   return out;
 }
 
+std::string audit_text(Group& group) {
+  std::string out;
+  auto to = std::back_inserter(out);
+  for (const NodeFacts& node : group.nodes()) {
+    if (node.is_primary) continue;
+    const AuditFacts& audit = node.audit;
+    fmt::format_to(to, "{} {} compared={} differences={} unclear={} passed_over={} passes={}{}\n", node.address,
+                   node.state, audit.compared, audit.differences, audit.unclear, audit.passed_over, audit.passes,
+                   audit.trouble.empty() ? "" : " (" + audit.trouble + ")");
+    for (const DriftedKey& key : audit.keys) {
+      fmt::format_to(to, "  db={} key=\"{}\": {}\n", key.db, printable(key.name, kKeyShown), key.what);
+    }
+  }
+  if (group.config().audit_rate == 0) out += "nothing is compared now: audit-rate is 0\n";
+  return out;
+}
+
 namespace {
 
 std::string progress_fields(const replication::Progress& progress) {
@@ -394,9 +421,11 @@ std::string sidestream_section(Group& group) {
                  security.node_cert_expires_s);
   size_t index = 0;
   for (const NodeFacts& node : group.nodes()) {
-    fmt::format_to(to, "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={}\r\n", index++,
-                   node.address, node.is_primary ? "primary" : "replica", node.state, node.offset.value, node.lag_bytes,
-                   node.reads, node.writes);
+    fmt::format_to(to,
+                   "node{}:address={},role={},state={},offset={},lag_bytes={},reads={},writes={},audited={},"
+                   "differences={}\r\n",
+                   index++, node.address, node.is_primary ? "primary" : "replica", node.state, node.offset.value,
+                   node.lag_bytes, node.reads, node.writes, node.audit.compared, node.audit.differences);
   }
   index = 0;
   for (const SentinelFacts& each : group.sentinels()) {

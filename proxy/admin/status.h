@@ -19,6 +19,8 @@ std::string events_json(uint64_t after);
 std::string latency_text(Group& group);
 /// One line a node: address, role, state, offset, lag.
 std::string nodes_text(Group& group);
+/// What the drift audit knows of each replica, names of keys included.
+std::string audit_text(Group& group);
 /// Section "Sidestream" of INFO, title included.
 std::string sidestream_section(Group& group);
 

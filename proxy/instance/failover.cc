@@ -136,10 +136,11 @@ void Failover::end(std::string trouble) {
   ended.notify_all();
 }
 
-/// Our own nodes before instances before stock replicas, the most advanced first.
+/// Our own nodes before instances before stock replicas, the most advanced first; last one whose data is known to
+/// differ.
 std::optional<Failover::Target> Failover::choose(const admin::FailoverOrder& order) const {
   std::optional<Target> best;
-  std::tuple<int, ReplOffset> best_rank;
+  std::tuple<bool, int, ReplOffset> best_rank;
   for (const auto& link : relay_.replicas()) {
     const Address address{link.host, link.port, ""};
     if (!is_replica_to_count(link) || link.state != "online" || (order.to && address != *order.to)) continue;
@@ -149,7 +150,8 @@ std::optional<Failover::Target> Failover::choose(const admin::FailoverOrder& ord
     }
     if (node != nullptr && order.below_us_only) continue;
     if (order.instances_only && !link.hello.instance) continue;
-    const std::tuple rank(node != nullptr ? 2 : link.hello.instance ? 1 : 0, link.acked);
+    const bool sound = node == nullptr || !steering_.audit().differs(node->name());
+    const std::tuple rank(sound, node != nullptr ? 2 : link.hello.instance ? 1 : 0, link.acked);
     if (best && rank <= best_rank) continue;
     best = Target{node != nullptr ? node->identity().address : address, node, link.hello.instance};
     best_rank = rank;

@@ -152,6 +152,7 @@ class Instance final : private replication::RelayObserver,
   std::vector<admin::LostWrite> lost_writes() const override { return {lost_.writes().begin(), lost_.writes().end()}; }
   Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) override;
   Task<Result<std::string>> revive() override { return steering_->revive(); }
+  Result<void> resync(const Address& replica) override { return steering_->resync(replica); }
   Task<std::string> lead_info(bool everything) override;
   Task<Result<resp::Value>> ask_lead(std::vector<std::string> args) override;
   Task<Result<resp::Value>> ask_all(std::vector<std::string> args) override;

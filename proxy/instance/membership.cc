@@ -52,6 +52,7 @@ void Steering::take_nodes() {
   for (auto& gone : before) {
     log_notice("instance", "{} is none of our nodes any more", gone->name());
     gone->set_duty(Duty::foreign);
+    audit_.forget(gone->name());
     left_.push_back(std::move(gone));
   }
   primary_.reset();

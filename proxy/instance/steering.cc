@@ -26,6 +26,7 @@ Steering::Steering(World& world, Config& config, replication::Relay& relay, rout
       run_id_(std::move(run_id)),
       sentinels_(world, config, *this),
       peers_(world, config, *this),
+      audit_(world, config, relay, plane, [this] { relay_changed(); }),
       replan_(*this) {}
 
 Steering::~Steering() = default;
@@ -75,6 +76,7 @@ void Steering::count_good_replicas() {
 
 /// The plane keeps the primary that it knows.
 void Steering::retire() {
+  audit_.stop();
   plane_.set_targets({});
   retired_ = writes_shared_ = true;
 }
@@ -224,6 +226,7 @@ Node* Steering::writer() {
 }
 
 void Steering::feed_plane() {
+  feed_audit();
   plane_.set_primary(writer_withheld_ ? std::nullopt : primary_facts());
   plane_.set_primary_lost(relay_.guard().quarantine().has_value());
   plane_.set_targets(writes_shared_ ? std::vector<routing::TargetFacts>() : target_facts());
@@ -289,7 +292,7 @@ std::vector<routing::TargetFacts> Steering::target_facts() const {
     target.user = config_.masteruser;
     target.password = config_.masterauth;
     if (const auto* link = link_of(*node, links)) {
-      target.online = link->state == "online" && !node->view().loading;
+      target.online = link->state == "online" && !node->view().loading && !audit_.differs(node->name());
       target.acked = link->acked;
       target.lag_ms = lag_ms(link->acked);
     }
@@ -325,7 +328,8 @@ std::vector<Address> Steering::snapshot_sources() const {
   std::vector<Address> sources;
   for (const auto& node : nodes_) {
     const auto* link = link_of(*node, links);
-    if (link != nullptr && link->state == "online") sources.push_back(node->identity().address);
+    const bool sound = link != nullptr && link->state == "online" && !audit_.differs(node->name());
+    if (sound) sources.push_back(node->identity().address);
   }
   return sources;
 }
@@ -364,8 +368,13 @@ std::vector<admin::NodeFacts> Steering::node_facts() const {
       one.state = "foreign";
     else if (link == nullptr)
       one.state = "waiting";
+    else if (link->state != "online")
+      one.state = "syncing";
     else
-      one.state = link->state == "online" ? "online" : "syncing";
+      one.state = audit_.differs(node.name()) ? "differs" : "online";
+    one.audit = audit_.facts(node.name());
+    if (one.state == "differs")
+      one.trouble = "its data is not the primary's; not read until SIDESTREAM RESYNC " + one.address;
     if (one.state == "foreign" && one.trouble.empty()) one.trouble = "holds data of another history; left alone";
     facts.push_back(std::move(one));
   }

@@ -17,6 +17,7 @@
 #include "common/world.h"
 #include "config/config.h"
 #include "proxy/admin/group.h"
+#include "proxy/instance/drift_audit.h"
 #include "proxy/instance/fence.h"
 #include "proxy/instance/lag_clock.h"
 #include "proxy/instance/lost_writes.h"
@@ -73,6 +74,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   uint64_t elections() const { return elections_; }
   bool changing_role() const { return changing_role_; }
   const SentinelWatch& sentinels() const { return sentinels_; }
+  DriftAudit& audit() { return audit_; }
+  /// See admin::Group::resync().
+  Result<void> resync(const Address& replica);
 
   /// While it lives, no plan is made: one conversation alone moves the roles.
   class Change {
@@ -146,7 +150,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   Task<void> tick();
   void replan();
-  void follow_primary(size_t index, bool by_order), feed_guard();
+  void follow_primary(size_t index, bool by_order), feed_guard(), feed_audit();
   Node *witness(), *best_to_lead();
   bool has_our_history(const Node& node) const;
   bool holds_data_apart(const Node& node) const;
@@ -154,14 +158,14 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   std::optional<routing::PrimaryFacts> primary_facts();
   std::vector<routing::TargetFacts> target_facts() const;
   std::vector<Address> snapshot_sources() const;
+  std::vector<AuditPlace> audited_nodes() const;
   const replication::ReplicaStatus* link_of(const Node& node,
                                             const std::vector<replication::ReplicaStatus>& links) const;
   replication::Credentials credentials() const { return {config_.masteruser, config_.masterauth}; }
 
   // revival.cc
   Result<Node*> most_advanced();
-  Task<Result<std::string>> let_lead(Node& node);
-  Task<Result<std::string>> give_back(Node& server);
+  Task<Result<std::string>> let_lead(Node& node), give_back(Node& server);
   Task<Result<void>> fill(Node& server);
   Task<Result<bool>> handed_over(replication::NodeConnection& upstream);
 
@@ -176,14 +180,10 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   // succession.cc
   void succeed(const Plan& plan);
-  Node* heir() const;
-  Node* astray() const;
-  Task<void> bring_back(Node& node);
+  Node *heir() const, *astray() const;
+  Task<void> bring_back(Node& node), run_election(Node& node), run_adoption(Node& node);
   Task<Result<std::string>> read_tail(Node& node);
-  Task<void> run_election(Node& node);
-  Task<Result<void>> elect(Node& node);
-  Task<void> run_adoption(Node& node);
-  Task<Result<void>> adopt(Node& node);
+  Task<Result<void>> elect(Node& node), adopt(Node& node);
   Task<Result<void>> replace(Node& former, replication::NodeConnection& server, Node& node, bool frozen);
 
   // role_change.cc
@@ -227,6 +227,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   const std::string run_id_;
   SentinelWatch sentinels_;
   Peers peers_;
+  DriftAudit audit_;
   std::optional<Address> followed_;  // whom the Sentinels named when we last did as they said
   bool changing_role_ = false;
   bool writer_withheld_ = false;  // from the plane

@@ -81,7 +81,7 @@ class Picture {
   std::string state(const std::string& name) const {
     if (!colour_) return name;
     const bool good = name == "online" || name == "connected" || name == "ready";
-    const bool bad = name == "down" || name == "connect" || name == "held" || name == "not ready";
+    const bool bad = name == "down" || name == "connect" || name == "held" || name == "differs" || name == "not ready";
     return fmt::format("\x1b[{}m{}\x1b[0m", good ? 32 : bad ? 31 : 33, name);
   }
   std::string strong(const std::string& words) const {

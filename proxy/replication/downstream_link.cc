@@ -177,10 +177,10 @@ Task<Result<DownstreamLink::Answer>> DownstreamLink::decide() {
 
 std::optional<DownstreamLink::Answer> DownstreamLink::try_decide() {
   if (!stream_.in_sync()) return std::nullopt;
-  const auto continuation = can_continue(request_, stream_.history(), stream_.held());
+  const auto continuation = renews_ ? Continuation::no : can_continue(request_, stream_.history(), stream_.held());
   if (continuation == Continuation::yes) return Answer::partial;
   if (continuation == Continuation::ahead && should_hold()) return std::nullopt;
-  const bool asks_for_history = request_.psync && request_.replid != "?";
+  const bool asks_for_history = request_.psync && request_.replid != "?" && !renews_;
   if (continuation == Continuation::no && asks_for_history && should_hold()) return std::nullopt;
   if (asks_for_history && !std::exchange(refusal_counted_, true)) owner_.downstream_refused(*this);
   if (hello_.rdb_filter) {

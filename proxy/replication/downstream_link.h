@@ -72,6 +72,9 @@ class DownstreamLink {
 
   /// `leftover`: what came behind the request.
   void start(std::string leftover);
+  /// Before start(): whatever it holds, it gets all data anew, as the upstream has it from now on.
+  void renew() { renews_ = true; }
+  bool renews() const { return renews_; }
   /// Ends the link; the owner reaps it later. The first reason is logged.
   void close(std::string_view reason) { end(reason, SyncFault::none); }
   /// The same replica is here again, on another connection.
@@ -152,6 +155,7 @@ class DownstreamLink {
   bool answered_ = false;  // something but newlines was said
   bool refusal_counted_ = false;
   bool wants_snapshot_ = false;
+  bool renews_ = false;
   std::shared_ptr<Snapshot> snapshot_;  // chosen, while it is sent
   std::string mark_;                    // of a marked payload
   bool caught_up_ = false;

@@ -71,6 +71,20 @@ Task<Result<resp::Value>> NodeConnection::demand(std::vector<std::string> args) 
   co_return std::move(reply);
 }
 
+Task<Result<std::vector<resp::Value>>> NodeConnection::ask_all(std::vector<std::vector<std::string>> commands) {
+  std::string request;
+  for (const auto& command : commands) request += encode(command);
+  stream_->write(request);
+  std::vector<resp::Value> replies;
+  for (const auto& command : commands) {
+    auto reading = next_reply();
+    auto reply = co_await with_timeout(world_.clock, timeout_ms_, command.front().c_str(), std::move(reading));
+    CO_RETURN_IF_ERROR(reply);
+    replies.push_back(std::move(reply).value());
+  }
+  co_return std::move(replies);
+}
+
 Task<Result<std::vector<resp::Value>>> NodeConnection::transact(std::vector<std::vector<std::string>> commands) {
   std::string request = resp::command({"MULTI"});
   for (const auto& command : commands) request += encode(command);

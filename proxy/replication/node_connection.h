@@ -41,6 +41,8 @@ class NodeConnection {
   /// ask(), where an error reply is Errc::refused with the server's words.
   Task<Result<resp::Value>> demand(std::vector<std::string> args);
 
+  /// All in one round trip, in this order; a reply for each. What others do may come in between.
+  Task<Result<std::vector<resp::Value>>> ask_all(std::vector<std::vector<std::string>> commands);
   /// All in one step, which nobody comes in between, and in one round trip; the replies. Errc::refused: the first that
   /// failed, with the server's words.
   Task<Result<std::vector<resp::Value>>> transact(std::vector<std::vector<std::string>> commands);

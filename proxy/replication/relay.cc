@@ -99,6 +99,7 @@ void Relay::adopt(std::unique_ptr<ByteStream> stream, ReplicaHello hello, SyncRe
   for (const auto& [other_id, other] : links_) {
     if (other->is_same_replica(*link)) other->replaced();
   }
+  if (renewed_.contains(link->replica_name())) link->renew();
   links_.emplace(id, std::move(link)).first->second->start(std::move(leftover));
 }
 
@@ -117,6 +118,20 @@ bool Relay::kick_replica(uint64_t link_id, std::string_view reason) {
   if (link == links_.end() || link->second->ended()) return false;
   link->second->close(reason);
   return true;
+}
+
+Result<void> Relay::resync(uint64_t link_id) {
+  const auto link = links_.find(link_id);
+  if (link == links_.end() || link->second->ended()) return Error{Errc::refused, "it is not attached now"};
+  const std::string name = link->second->replica_name();
+  if (name.empty()) return Error{Errc::refused, "it announces no port, so it would not be known again"};
+  if (link->second->hello().instance) {
+    return Error{Errc::refused, "it is an instance, which holds no data itself: ask it to resync its nodes"};
+  }
+  if (renewed_.contains(name)) return Error{Errc::refused, "its resync is under way"};
+  renewed_.insert(name);
+  link->second->close("it gets all data anew, on request");
+  return {};
 }
 
 void Relay::truncate_to_safe_boundary() {
@@ -260,6 +275,7 @@ void Relay::downstream_moved(const DownstreamLink& link) {
   if (link.state() == DownstreamLink::State::online && !link.ended()) {
     Latency& took = link.was_sent_snapshot() ? counters_.full_sync_took : counters_.partial_sync_took;
     took.record(world_.clock.now_us() - link.asked_at_us());
+    if (link.renews()) renewed_.erase(link.replica_name());
   }
   stream_.changed.notify_all();  // a transfer may have ended: the next one's turn
   observer_.replica_changed(link.id());

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -94,6 +95,11 @@ class Relay : private UpstreamLink::Owner,
   /// Closes all replica links (CLIENT KILL TYPE replica). They come back by partial resync. Returns how many.
   size_t kick_replicas(std::string_view reason);
   bool kick_replica(uint64_t link_id, std::string_view reason);
+  /// That replica gets all data anew, from the upstream itself: its link is closed, and when it comes back it may not
+  /// continue. Errc::refused.
+  Result<void> resync(uint64_t link_id);
+  /// What these servers hold is not to be passed on to anybody: no snapshot is taken from them, and none is kept.
+  void distrust(std::vector<Address> servers);
 
   /// Drops the upstream link and what was received beyond the last whole command or transaction: what a node that
   /// applied everything has. Before that node is promoted. Replicas that got more are closed.
@@ -169,6 +175,7 @@ class Relay : private UpstreamLink::Owner,
   void count_replicas(), cut_to_safe_boundary(), tell_loss(ReplOffset fork);
   std::shared_ptr<Snapshot> usable_snapshot(const DownstreamLink& link) const;
   bool is_usable(const Snapshot& snapshot, const DownstreamLink& link) const, snapshot_is_wanted() const;
+  bool wants_upstream_snapshot() const, is_distrusted(std::string_view source) const;
   Task<void> check_snapshot(std::shared_ptr<Snapshot> snapshot);
   int newest_format(const DownstreamLink& link);
   Task<void> look_at_replica(uint64_t link_id, Address address);
@@ -204,6 +211,8 @@ class Relay : private UpstreamLink::Owner,
   bool checking_ = false;
   WipeGuard guard_;
   std::vector<Address> snapshot_sources_;
+  std::vector<Address> distrusted_;
+  std::set<std::string> renewed_;  // replicas that may not continue, until they have all data anew
   bool fetching_ = false;
   std::string fetch_error_;       // logged last
   ReplOffset wanted_offset_{-1};  // a snapshot from before it is not taken

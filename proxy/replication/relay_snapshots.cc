@@ -90,7 +90,9 @@ std::shared_ptr<Snapshot> Relay::usable_snapshot(const DownstreamLink& link) con
 bool Relay::is_usable(const Snapshot& snapshot, const DownstreamLink& link) const {
   if (snapshot.failed() || !stream_.history().contains(snapshot.replid(), snapshot.offset())) return false;
   // Who wants nothing but a snapshot (a backup) is not given an old one.
-  if (link.hello().rdb_only) return snapshot.asked_at_us >= link.asked_at_us();
+  const bool from_upstream = upstream_ != nullptr && snapshot.source == upstream_->address().text();
+  if (link.renews() && !from_upstream) return false;  // another replica's may have errors as well
+  if (link.hello().rdb_only || link.renews()) return snapshot.asked_at_us >= link.asked_at_us();
   // One at the old end of a full backlog would be outrun by the stream while it is sent: the replica would come back
   // for ever.
   const bool is_outrun = stream_.offset() - snapshot.offset() > stream_.capacity() / 4 * 3;
@@ -278,6 +280,7 @@ Task<bool> Relay::fetch_from(Address source, Credentials credentials, std::strin
 
 /// Whoever follows us has the history: any of them can spare the upstream a fork.
 std::vector<Address> Relay::replica_sources() const {
+  if (wants_upstream_snapshot()) return {};
   std::vector<Address> all = snapshot_sources_;
   for (const ReplicaStatus& replica : replicas()) {
     const Address address{replica.host, replica.port, ""};
@@ -285,7 +288,29 @@ std::vector<Address> Relay::replica_sources() const {
     if (serves && std::find(all.begin(), all.end(), address) == all.end()) all.push_back(address);
   }
   if (upstream_ != nullptr) std::erase(all, upstream_->address());
+  std::erase_if(all, [this](const Address& source) { return is_distrusted(source.text()); });
   return all;
+}
+
+/// A replica gets all data anew: whoever else has errors in its data must not be the one who gives it.
+bool Relay::wants_upstream_snapshot() const {
+  return std::any_of(links_.begin(), links_.end(),
+                     [](const auto& entry) { return entry.second->waits_for_snapshot() && entry.second->renews(); });
+}
+
+bool Relay::is_distrusted(std::string_view source) const {
+  return std::any_of(distrusted_.begin(), distrusted_.end(),
+                     [&](const Address& server) { return server.text() == source; });
+}
+
+void Relay::distrust(std::vector<Address> servers) {
+  if (servers == distrusted_) return;
+  distrusted_ = std::move(servers);
+  if (distrusted_.empty()) return;
+  // Nobody knows where one of an earlier run came from.
+  spool_.drop_if([this](const Snapshot& kept) { return kept.source.empty() || is_distrusted(kept.source); });
+  if (arriving_ != nullptr && is_distrusted(arriving_->source)) call_off_fetch();
+  stream_.changed.notify_all();
 }
 
 }  // namespace sidestream::replication

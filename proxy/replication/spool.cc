@@ -201,6 +201,12 @@ void Spool::drop(SnapshotRef snapshot) {
   std::erase(kept_, snapshot);
 }
 
+void Spool::drop_if(const std::function<bool(const Snapshot&)>& unwanted) {
+  for (const SnapshotRef& each : std::deque<SnapshotRef>(kept_)) {
+    if (unwanted(*each)) drop(each);
+  }
+}
+
 void Spool::left(const Snapshot& snapshot) {
   bytes_ -= snapshot.received();
   if (!snapshot.stays_) removals_.add(remove(snapshot.path(), snapshot.complete_));

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,9 @@ class Spool {
   Task<Result<void>> check(SnapshotRef snapshot);
   /// What is too old, or too many, goes. Called once a second.
   void enforce_bounds();
+
+  /// These are not kept any longer.
+  void drop_if(const std::function<bool(const Snapshot&)>& unwanted);
 
   /// Complete ones, oldest first.
   const std::deque<SnapshotRef>& kept() const { return kept_; }

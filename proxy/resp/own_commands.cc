@@ -50,7 +50,7 @@ constexpr OwnCommand kOwnCommands[] = {
     {"sidestream|status sidestream|nodes", -2, "slow dangerous"},
     {"sidestream|latency sidestream|slowlog sidestream|lost sidestream|accept sidestream|reject sidestream|revive", -2,
      kAdmin},
-    {"sidestream|drain sidestream|takeover sidestream|succeeded", -2, kAdmin},
+    {"sidestream|drain sidestream|takeover sidestream|succeeded sidestream|audit sidestream|resync", -2, kAdmin},
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "config/options.h"
 #include "proxy/routing/cores.h"
 #include "proxy/routing/front_door.h"
+#include "proxy/routing/key_watch.h"
 #include "proxy/routing/limits.h"
 #include "proxy/routing/read_need.h"
 #include "proxy/routing/special_commands.h"
@@ -84,17 +85,23 @@ const resp::CommandTable& Plane::commands() const { return *core_.commands; }
 
 void Plane::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
   const resp::CommandEntry* entry = core_.commands->find(args);
-  if (entry == nullptr || truncated) return core_.freshness.stream_wrote_anything(end);
+  if (entry == nullptr || truncated) return heard_anything(end);
   const auto visit = [&](std::string_view key) {
     if (heard_.size() == kHeardMax) apply_heard();
     heard_.push_back({hash_key(key), end});
     core_.freshness.prefetch(heard_.back().hash);
+    for (KeyWatch* watch : watches_) watch->wrote(heard_.back().hash, end);
   };
   const resp::Keys keys = resp::CommandTable::for_each_key(*entry, args, visit);
   const bool anything = keys == resp::Keys::unknown || (keys == resp::Keys::none && entry->writes);
   if (!anything) return;
-  core_.freshness.stream_wrote_anything(end);
+  heard_anything(end);
   if (entry->name.starts_with("function")) cores_->commons.scripts.forget_functions();
+}
+
+void Plane::heard_anything(ReplOffset end) {
+  core_.freshness.stream_wrote_anything(end);
+  for (KeyWatch* watch : watches_) watch->wrote_anything(end);
 }
 
 void Plane::apply_heard() {

@@ -31,6 +31,7 @@ namespace sidestream::routing {
 struct Core;
 class Cores;
 class FrontDoor;
+class KeyWatch;
 class Users;
 
 /// What the instance does for the plane.
@@ -88,6 +89,9 @@ class Plane {
   void stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end);
   /// The stream is about to be passed on up to here: behind the commands of one read.
   void relayed(ReplOffset offset);
+  /// It is told of the stream's writes from now on, until unwatch().
+  void watch(KeyWatch& keys) { watches_.push_back(&keys); }
+  void unwatch(KeyWatch& keys) { std::erase(watches_, &keys); }
   /// Offsets start anew (another history, or ours was cut back): what was known about servers and keys is void.
   void new_history(ReplOffset offset);
 
@@ -147,6 +151,7 @@ class Plane {
     uint64_t hash;
     ReplOffset end;
   };
+  void heard_anything(ReplOffset end);
   void apply_heard();
   std::shared_ptr<const Users> users_for(const resp::CommandTable& commands);
 
@@ -154,6 +159,7 @@ class Plane {
   Core& core_;  // the first: that of this loop
   std::unique_ptr<FrontDoor> door_;
   std::vector<Heard> heard_;
+  std::vector<KeyWatch*> watches_;
   std::optional<PrimaryFacts> primary_;
   bool primary_lost_ = false;
   bool lacks_replicas_ = false;
