@@ -95,6 +95,14 @@ struct LostWrite {
   std::vector<std::string> args;  // long ones are cut
 };
 
+/// A key that such commands wrote.
+struct LostKey {
+  int64_t db = -1;
+  std::string key;
+  uint64_t writes = 0;     // that were lost
+  const char* since = "";  // what the new history did with it: untouched, overwritten, unknown
+};
+
 /// What became of reading the configuration again.
 struct Reloaded {
   std::vector<std::string> changed;        // options, at once
@@ -118,6 +126,9 @@ struct SwitchFacts {
   uint64_t failovers = 0;                  // switches of the primary by us
   uint64_t lost_writes = 0;                // by unplanned ones
   int64_t lost_bytes_unseen = 0;           // the same, where nobody has the bytes any more
+  int64_t lost_keys_untouched = 0;         // keys of those writes that the new history did not write since
+  int64_t lost_keys_overwritten = 0;
+  int64_t lost_keys_unknown = 0;
 };
 
 class Trend;
@@ -176,6 +187,9 @@ class Group {
   virtual SwitchFacts switch_facts() const = 0;
   /// The latest of the writes that were lost.
   virtual std::vector<LostWrite> lost_writes() const = 0;
+  virtual std::vector<LostKey> lost_keys() const = 0;
+  /// Writes files of those that concern untouched keys only. Their paths; Errc::io.
+  virtual Task<Result<std::vector<std::string>>> export_untouched() = 0;
   /// Between instances: become a primary where the history `replid` ends, at `at`. The upstream that asks holds all
   /// writes; when this returns an Error it goes on as the primary.
   virtual Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) = 0;

@@ -49,8 +49,11 @@ constexpr std::string_view kHelp[] = {
     "    Never follow that history, and wait for the former one.",
     "REVIVE",
     "    Give back what is held here: a replica of ours takes over, or the upstream is filled and promoted again.",
-    "LOST",
-    "    Writes that unplanned changes of the primary lost: how many, and the latest (offset, database, command).",
+    "LOST [UNTOUCHED]",
+    "    Writes that unplanned changes of the primary lost: how many, the latest (offset, database, command), and "
+    "their",
+    "    keys (database, key, writes lost, whether it was overwritten since). UNTOUCHED writes files of those commands",
+    "    whose keys were not, for redis-cli --pipe.",
     "DRAIN",
     "    Hand over the role of the primary if somebody can take it, let clients finish, and exit.",
     "FAULT [CUT <UPSTREAM | REPLICAS>]",
@@ -59,12 +62,13 @@ constexpr std::string_view kHelp[] = {
     "    Print this help.",
 };
 
-/// [count, bytes that nobody has any more, [[offset, database or -1, word ...] ...]]
+/// [count, bytes that nobody has any more, [[offset, database or -1, word ...] ...],
+///  [[database or -1, key, writes lost, untouched | overwritten | unknown] ...]]
 std::string lost_writes_reply(Group& group) {
   const SwitchFacts facts = group.switch_facts();
   const std::vector<LostWrite> writes = group.lost_writes();
   std::string out;
-  resp::append_array(out, 3);
+  resp::append_array(out, 4);
   resp::append_integer(out, static_cast<int64_t>(facts.lost_writes));
   resp::append_integer(out, facts.lost_bytes_unseen);
   resp::append_array(out, std::ssize(writes));
@@ -73,6 +77,15 @@ std::string lost_writes_reply(Group& group) {
     resp::append_integer(out, write.offset.value);
     resp::append_integer(out, write.db);
     for (const std::string& word : write.args) resp::append_bulk(out, word);
+  }
+  const std::vector<LostKey> keys = group.lost_keys();
+  resp::append_array(out, std::ssize(keys));
+  for (const LostKey& key : keys) {
+    resp::append_array(out, 4);
+    resp::append_integer(out, key.db);
+    resp::append_bulk(out, key.key);
+    resp::append_integer(out, static_cast<int64_t>(key.writes));
+    resp::append_bulk(out, key.since);
   }
   return out;
 }
@@ -390,6 +403,15 @@ std::string LocalCommands::resync(const std::string& replica) {
   return begun.ok() ? simple("OK") : error("ERR " + begun.error().detail);
 }
 
+Task<routing::Answer> LocalCommands::export_untouched() {
+  auto paths = co_await group_.export_untouched();
+  if (!paths.ok()) co_return error("ERR " + paths.error().detail);
+  std::string out;
+  resp::append_array(out, std::ssize(paths.value()));
+  for (const std::string& path : paths.value()) resp::append_bulk(out, path);
+  co_return out;
+}
+
 std::string LocalCommands::fault(const std::vector<std::string>& args) {
   if (!group_.config().fault_injection) {
     return error("ERR nothing goes wrong on purpose here: fault-injection is off, and is set in the file only");
@@ -444,6 +466,8 @@ Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vec
     co_return co_await read_after(std::move(args));
   } else if (sub == "lost" && args.size() == 2) {
     out = lost_writes_reply(group_);
+  } else if (sub == "lost" && args.size() == 3 && iequals(args[2], "untouched")) {
+    co_return co_await export_untouched();
   } else if (sub == "succeeded" && args.size() == 5 && caller.face == routing::Face::node) {
     const auto id = replication::ReplId::parse(args[2]);
     const auto port = parse_int(args[4]);

@@ -41,6 +41,7 @@ class LocalCommands {
   Task<routing::Answer> acl_load(routing::Caller caller, std::vector<std::string> args);
   Task<routing::Answer> slow_log(std::vector<std::string> args);
   std::string resync(const std::string& replica);
+  Task<routing::Answer> export_untouched();
   std::string fault(const std::vector<std::string>& args);
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 

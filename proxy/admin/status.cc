@@ -168,6 +168,16 @@ json counters_json(Group& group) {
           {"lost_writes", group.switch_facts().lost_writes}};
 }
 
+json lost_json(Group& group) {
+  const SwitchFacts facts = group.switch_facts();
+  return {{"writes", facts.lost_writes},
+          {"bytes_unseen", facts.lost_bytes_unseen},
+          {"keys",
+           {{"untouched", facts.lost_keys_untouched},
+            {"overwritten", facts.lost_keys_overwritten},
+            {"unknown", facts.lost_keys_unknown}}}};
+}
+
 json reasons_json(const routing::Counters& counters) {
   json reasons = json::object();
   for (size_t i = 0; i < counters.by_reason.size(); ++i) {
@@ -286,6 +296,7 @@ std::string status_json(Group& group) {
                        {"peers", peers_json(group)},
                        {"sentinels", sentinels_json(group)},
                        {"counters", counters_json(group)},
+                       {"lost", lost_json(group)},
                        {"routing", reasons_json(group.plane().counters())},
                        {"rates", rates_json(group)},
                        {"security", security_json(group)},
@@ -407,6 +418,8 @@ std::string sidestream_section(Group& group) {
   const SwitchFacts switches = group.switch_facts();
   fmt::format_to(to, "failovers:{}\r\nlost_writes:{}\r\nlost_bytes_unseen:{}\r\n", switches.failovers,
                  switches.lost_writes, switches.lost_bytes_unseen);
+  fmt::format_to(to, "lost_keys_untouched:{}\r\nlost_keys_overwritten:{}\r\nlost_keys_unknown:{}\r\n",
+                 switches.lost_keys_untouched, switches.lost_keys_overwritten, switches.lost_keys_unknown);
   const auto packing = relay.backlog_packing();
   fmt::format_to(to, "backlog_disk_bytes:{}\r\nbacklog_compressed_segments:{}\r\nbacklog_compress_ratio:{:.2f}\r\n",
                  relay.backlog_disk_bytes(), packing.segments, packing.ratio());

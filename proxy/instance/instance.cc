@@ -46,7 +46,7 @@ Instance::Instance(World& world, Config config, Texts state, Legacy legacy)
       state_(std::move(state)),
       run_id_(legacy.run_id.empty() ? world.random.hex40() : std::move(legacy.run_id)),
       started_ms_(world.clock.now_ms()),
-      lost_(world_, config_) {
+      lost_(world_, config_, [this]() -> const resp::CommandTable& { return plane_->commands(); }) {
   reload_facts_.good_wall_ms = world.clock.wall_ms();
   name_follow_user();
   replication::RelayObserver& observer = *this;
@@ -211,6 +211,7 @@ Task<void> Instance::accept_loop(Listener& listener, routing::Face face) {
 void Instance::stream_command(std::span<const std::string_view> args, bool truncated, ReplOffset end) {
   ++stream_facts_.commands;
   plane_->stream_command(args, truncated, end);
+  lost_.passes(args, truncated, end);
 }
 
 void Instance::stream_read(ReplOffset end) {
@@ -220,12 +221,14 @@ void Instance::stream_read(ReplOffset end) {
 }
 
 void Instance::upstream_changed() {
+  lost_.history_ends(relay_->offset());
   // At once, not when the relay is in sync: nobody tells us that, and marks set until then must stay.
   const replication::ReplId& replid = relay_->history().replid;
   if (!replid.empty() && !(replid == history_seen_)) {
     const bool continued = !history_seen_.empty() && relay_->history().replid2 == history_seen_;
     history_seen_ = replid;
     if (!continued) plane_->new_history(relay_->commands_known_from());
+    if (!continued) lost_.new_history();
     if (continued) plane_->history_forked(ReplOffset{relay_->history().second_offset - 1});
   }
   steering_->relay_changed();
@@ -444,8 +447,14 @@ admin::SwitchFacts Instance::switch_facts() const {
   facts.failovers = failover_->completed() + steering_->elections();
   facts.lost_writes = lost_.count();
   facts.lost_bytes_unseen = lost_.unseen_bytes();
+  const LostKeys::Counts keys = lost_.key_counts();
+  facts.lost_keys_untouched = keys.untouched;
+  facts.lost_keys_overwritten = keys.overwritten;
+  facts.lost_keys_unknown = keys.unknown;
   return facts;
 }
+
+Task<Result<std::vector<std::string>>> Instance::export_untouched() { co_return co_await lost_.export_untouched(); }
 
 Task<std::string> Instance::lead_info(bool everything) {
   Node* lead = steering_->lead();

@@ -150,6 +150,8 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> abort_failover() override { return failover_->abort(); }
   admin::SwitchFacts switch_facts() const override;
   std::vector<admin::LostWrite> lost_writes() const override { return {lost_.writes().begin(), lost_.writes().end()}; }
+  std::vector<admin::LostKey> lost_keys() const override { return lost_.keys(); }
+  Task<Result<std::vector<std::string>>> export_untouched() override;
   Task<Result<void>> take_over(replication::ReplId replid, ReplOffset at) override;
   Task<Result<std::string>> revive() override { return steering_->revive(); }
   Result<void> resync(const Address& replica) override { return steering_->resync(replica); }

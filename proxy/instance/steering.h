@@ -183,6 +183,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Node *heir() const, *astray() const;
   Task<void> bring_back(Node& node), run_election(Node& node), run_adoption(Node& node);
   Task<Result<std::string>> read_tail(Node& node);
+  Task<void> look_back(std::shared_ptr<LostWrites::Loss> loss);
   Task<Result<void>> elect(Node& node), adopt(Node& node);
   Task<Result<void>> replace(Node& former, replication::NodeConnection& server, Node& node, bool frozen);
 

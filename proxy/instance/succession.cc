@@ -93,7 +93,9 @@ Node* Steering::astray() const {
 Task<void> Steering::bring_back(Node& node) {
   auto tail = co_await read_tail(node);
   if (tail.ok()) {
-    lost_.add(node.view().replid, ReplOffset::before(relay_.history().second_offset), tail.value());
+    const ReplOffset fork = ReplOffset::before(relay_.history().second_offset);
+    auto loss = lost_.add(node.view().replid, fork, tail.value(), LostWrites::Watched::from_now);
+    co_await look_back(std::move(loss));
     node.set_consented(true);
     relay_changed();
   } else {
@@ -101,6 +103,25 @@ Task<void> Steering::bring_back(Node& node) {
                 tail.error().detail);
     co_await world_.clock.sleep(kAgainMs);
   }
+}
+
+/// What the new history wrote to the keys of that loss before the ledger knew of it.
+Task<void> Steering::look_back(std::shared_ptr<LostWrites::Loss> loss) {
+  const replication::ReplId replid = relay_.history().replid;
+  const ReplOffset until = relay_.offset();  // what ends behind it passes the ledger
+  LostWrites::LookBack look(lost_, loss);
+  while (look.position() < until) {
+    auto bytes = co_await relay_.read_held(look.position().next_byte());
+    const bool same = relay_.history().replid == replid;
+    if (!bytes.ok() || !same || !look.feed(bytes.value())) {
+      log_warning("instance", "which of the lost keys were written again since is not known: {}",
+                  !same        ? "the history changed"
+                  : bytes.ok() ? "its bytes are no commands"
+                               : bytes.error().detail);
+      co_return;
+    }
+  }
+  look.done();
 }
 
 Task<Result<std::string>> Steering::read_tail(Node& node) {

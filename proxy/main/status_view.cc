@@ -73,6 +73,7 @@ class Picture {
     below();
     counts();
     reasons();
+    lost();
     held();
     return std::move(out_);
   }
@@ -185,6 +186,17 @@ class Picture {
     if (found.size() > kReasonsShown) found.resize(kReasonsShown);
     for (const auto& [count, reason] : found)
       line(fmt::format("  {:>4}  {}  {}", share(count, all), bar(count, all), reason));
+  }
+
+  /// What an unplanned change of the primary cost.
+  void lost() {
+    const json& lost = at(status_, "lost");
+    if (number(lost, "writes") == 0) return;
+    const json& keys = at(lost, "keys");
+    trouble("", fmt::format("{} writes of a former primary were lost; of their keys {} are untouched since, {} "
+                            "overwritten, {} unknown: redis-cli SIDESTREAM LOST",
+                            number(lost, "writes"), number(keys, "untouched"), number(keys, "overwritten"),
+                            number(keys, "unknown")));
   }
 
   void held() {

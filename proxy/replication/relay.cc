@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kTag = "relay";
 constexpr int64_t kTickMs = 1000;
 constexpr int64_t kLossReadMax = 256 << 20;
+constexpr size_t kHeldReadMax = 256 << 10;
 constexpr int64_t kTicksPerReport = 10;  // of the progress of transfers that take long
 
 }  // namespace
@@ -237,6 +238,18 @@ void Relay::tell_loss(ReplOffset fork) {
     from += std::ssize(slice.bytes);
   }
   observer_.history_lost(stream_.history().replid, fork, stream_.offset() - fork, bytes);
+}
+
+Task<Result<std::string>> Relay::read_held(int64_t from) {
+  CHECK(from < stream_.backlog().end());
+  if (!stream_.has(from)) co_return Error{Errc::io, "the backlog begins behind it"};
+  if (from >= stream_.backlog().oldest()) {
+    co_return std::string(stream_.backlog().slice(from, kHeldReadMax).bytes);
+  }
+  auto slice = co_await stream_.read_old(from, kHeldReadMax);
+  CO_RETURN_IF_ERROR(slice);
+  if (slice.value().bytes.empty()) co_return Error{Errc::io, "the backlog begins behind it"};
+  co_return std::string(slice.value().bytes);
 }
 
 Result<void> Relay::upstream_offers(const Dataset& offered, bool related) {

@@ -119,6 +119,8 @@ class Relay : private UpstreamLink::Owner,
   BacklogRange backlog_range() const { return stream_.held(); }
   /// What INFO prints: up to safe_boundary(), so that it fits master_repl_offset.
   BacklogRange info_backlog_range() const;
+  /// Some of the bytes from `from` on, which are held or were; there is at least one. An Error: they are lost.
+  Task<Result<std::string>> read_held(int64_t from);
   size_t backlog_memory_bytes() const { return stream_.backlog().memory_bytes(); }
   int64_t backlog_disk_bytes() const { return stream_.disk().bytes(); }
   SegmentLog::Packing backlog_packing() const { return stream_.disk().packing(); }

@@ -100,9 +100,11 @@ class Books:
         self.counted = self.unseen = 0
         self.exported = []
         for instance in instances:
-            count, unseen, _ = instance("SIDESTREAM", "LOST")
+            count, unseen, *_ = instance("SIDESTREAM", "LOST")
             self.counted, self.unseen = self.counted + count, self.unseen + unseen
             for path in (instance.dir / "data").glob("lost-*.resp"):
+                if path.name.endswith(".untouched.resp"):
+                    continue
                 pushes = [words for words in commands_of(path.read_bytes()) if words[0] == b"RPUSH"]
                 self.exported += [(name.decode(), int(number)) for _, name, number in pushes]
 

@@ -1,5 +1,6 @@
 """The primary dies unasked: failover: auto, and the ledger of what that cost."""
 
+import pathlib
 import subprocess
 
 import pytest
@@ -20,8 +21,20 @@ class Watched(Gateway):
 
 
 def lost(instance):
-    count, unseen, writes = instance("SIDESTREAM", "LOST")
+    count, unseen, writes, _ = instance("SIDESTREAM", "LOST")
     return count, unseen, [[word for word in write[2:]] for write in writes]
+
+
+def lost_keys(instance):
+    """What became of each, by database and name."""
+    return {(db, key.decode()): since.decode() for db, key, _, since in instance("SIDESTREAM", "LOST")[3]}
+
+
+def play(path, server):
+    with path.open() as text:
+        pipe = ["redis-cli", "-p", str(server.port), "--pipe"]
+        done = subprocess.run(pipe, stdin=text, capture_output=True, text=True)
+    assert "errors: 0" in done.stdout, done.stdout + done.stderr
 
 
 def test_the_most_advanced_replica_takes_over(lab, binary):
@@ -109,11 +122,49 @@ def test_what_a_frozen_primary_wrote_alone_is_in_the_ledger(lab, binary):
     files = list((gateway.front.dir / "data").glob("lost-*.resp"))
     assert len(files) == 1 and files[0].read_bytes().count(b"INCR") == count
     scratch = lab.server()
-    with files[0].open() as text:
-        play = ["redis-cli", "-p", str(scratch.port), "--pipe"]
-        done = subprocess.run(play, stdin=text, capture_output=True, text=True)
-    assert "errors: 0" in done.stdout, done.stdout + done.stderr
+    play(files[0], scratch)
     assert sum(int(scratch("GET", key)) for key in scratch("KEYS", "alone:*")) == count, "it can be replayed"
+
+
+def test_the_ledger_tells_which_keys_were_written_since(lab, binary):
+    """Before the old primary came back, and after; in their own database only. The others can be replayed."""
+    gateway = Watched(lab)
+    old = gateway.nodes[0]
+    gateway.front("SET", "k", "v")
+    old.pause()
+    wait_for(lambda: any(node.role() == "master" for node in gateway.nodes[1:]), 20, "a new primary")
+    wait_for(lambda: gateway.front("SET", "k", "new"), 10, "a write")
+    with gateway.front.client() as client:
+        client("DEL", "alone:1")
+        client("SELECT", 5)
+        client("SET", "alone:2", "elsewhere")
+        client("SELECT", 0)
+        client("MSET", "alone:3", "before", "k", "newer")
+    with old.client(timeout=20) as alone:
+        for number in range(6):
+            alone.send("SET", f"alone:{number}", "x" * 100_000 if number == 5 else "old")
+        alone.send("MSET", "alone:0", "old", "alone:1", "old")
+        alone.send("SELECT", 7)
+        alone.send("SET", "alone:1", "old")
+        old.resume()
+        assert [alone.read() for _ in range(9)] == ["OK"] * 9
+    wait_for(lambda: old.role() == "slave" and old("GET", "k") == b"newer", 30, "the old primary to be a replica")
+    assert gateway.front("SET", "alone:4", "after") == "OK"
+    expected = {(0, "alone:0"): "untouched", (0, "alone:1"): "untouched", (0, "alone:2"): "untouched",
+                (0, "alone:3"): "overwritten", (0, "alone:4"): "overwritten", (0, "alone:5"): "untouched",
+                (7, "alone:1"): "untouched"}
+    wait_for(lambda: lost_keys(gateway.front) == expected, 10, f"{expected}, not {lost_keys(gateway.front)}")
+    assert gateway.front("DEL", "alone:1") == 0, "what was not there is not written"
+    writes = gateway.front("SIDESTREAM", "LOST")[2]
+    assert [write[1] for write in writes] == [0] * 7 + [7], "the database of each"
+    assert gateway.front.status()["lost"]["keys"] == {"untouched": 5, "overwritten": 2, "unknown": 0}
+    [path] = gateway.front("SIDESTREAM", "LOST", "UNTOUCHED")
+    scratch = lab.server()
+    play(gateway.front.dir / "data" / pathlib.Path(path.decode()).name, scratch)
+    kept = {"alone:0": b"old", "alone:1": b"old", "alone:2": b"old", "alone:5": b"x" * 100_000}
+    assert {key.decode(): scratch("GET", key) for key in scratch("KEYS", "*")} == kept
+    gateway.front("FLUSHALL")
+    wait_for(lambda: set(lost_keys(gateway.front).values()) == {"overwritten"}, 10, "all of them to be overwritten")
 
 
 @pytest.mark.parametrize("instance_too", [False, True])
@@ -142,3 +193,7 @@ def test_a_sidecar_that_comes_back_knows_what_it_lost(lab, binary, instance_too)
     assert (lost(old)[0], [write[2] for write in lost(old)[2]]) == (20, [str(n).encode() for n in range(20)])
     wait_for(lambda: nodes[0]("GET", "k") == b"new" and nodes[0]("EXISTS", "alone") == 0, 20, "the new history")
     assert old.status()["counters"]["lost_writes"] == 20 and new.status()["counters"]["lost_writes"] == 0
+    key = (-1 if instance_too else 0, "alone")  # the SELECT was before its start
+    assert lost_keys(old) == {key: "untouched"}
+    new("RPUSH", "alone", "again")
+    wait_for(lambda: lost_keys(old) == {key: "overwritten"}, 10, "the write to the lost key to be seen")
