@@ -56,8 +56,10 @@ constexpr std::string_view kHelp[] = {
     "    whose keys were not, for redis-cli --pipe.",
     "DRAIN",
     "    Hand over the role of the primary if somebody can take it, let clients finish, and exit.",
-    "FAULT [CUT <UPSTREAM | REPLICAS>]",
-    "    With fault-injection only: the faults in force; or breaks the links to the upstream or of all replicas.",
+    "FAULT [CUT <UPSTREAM | REPLICAS> | THROTTLE <UPSTREAM | REPLICAS | host:port> <bytes/s>]",
+    "    With fault-injection only: the faults in force; or breaks the links to the upstream or of all replicas; or "
+    "lets",
+    "    no more through the link of one, from now on. 0: as fast as it goes.",
     "HELP",
     "    Print this help.",
 };
@@ -417,11 +419,20 @@ std::string LocalCommands::fault(const std::vector<std::string>& args) {
     return error("ERR nothing goes wrong on purpose here: fault-injection is off, and is set in the file only");
   }
   if (args.size() == 2) {
+    std::vector<std::string> faults = group_.config().faults;
+    const replication::Throttles& throttles = group_.relay().throttles();
+    const auto add = [&](const std::string& link, int64_t rate) {
+      faults.push_back("throttle " + link + " " + std::to_string(rate));
+    };
+    if (throttles.upstream != 0) add("UPSTREAM", throttles.upstream);
+    if (throttles.replicas != 0) add("REPLICAS", throttles.replicas);
+    for (const auto& [replica, rate] : throttles.by_replica) add(replica, rate);
     std::string out;
-    resp::append_array(out, std::ssize(group_.config().faults));
-    for (const std::string& each : group_.config().faults) resp::append_bulk(out, each);
+    resp::append_array(out, std::ssize(faults));
+    for (const std::string& each : faults) resp::append_bulk(out, each);
     return out;
   }
+  if (args.size() == 5 && iequals(args[2], "throttle")) return throttle(args[3], args[4]);
   const bool cut = args.size() == 4 && iequals(args[2], "cut");
   if (cut && iequals(args[3], "upstream")) {
     if (!group_.relay().disconnect_upstream()) return error("ERR there is no connection to the upstream now");
@@ -432,7 +443,29 @@ std::string LocalCommands::fault(const std::vector<std::string>& args) {
     return simple("OK");
   }
   return error(
-      "ERR wanted FAULT, FAULT CUT UPSTREAM or FAULT CUT REPLICAS; what happens to commands: CONFIG SET faults");
+      "ERR wanted FAULT, FAULT CUT <UPSTREAM | REPLICAS> or FAULT THROTTLE <UPSTREAM | REPLICAS | host:port> "
+      "<bytes/s>; "
+      "what happens to commands: CONFIG SET faults");
+}
+
+std::string LocalCommands::throttle(const std::string& link, const std::string& bytes) {
+  const auto rate = parse_bytes(bytes);
+  if (!rate || *rate < 0) return error("ERR wanted bytes per second, as in 100kb; 0 lifts it");
+  replication::Throttles throttles = group_.relay().throttles();
+  const auto replicas = group_.relay().replicas();
+  const auto is_it = [&](const auto& replica) { return replica.host + ":" + std::to_string(replica.port) == link; };
+  if (iequals(link, "upstream")) {
+    throttles.upstream = *rate;
+  } else if (iequals(link, "replicas")) {
+    throttles.replicas = *rate;
+    throttles.by_replica.clear();
+  } else if (*rate > 0 && std::none_of(replicas.begin(), replicas.end(), is_it)) {
+    return error("ERR no replica " + printable(link) + " is attached; INFO replication has their addresses");
+  } else if (!throttles.set(link, *rate)) {
+    return error("ERR more replicas are throttled one by one than is good: THROTTLE REPLICAS 0 first");
+  }
+  group_.relay().set_throttles(std::move(throttles));
+  return simple("OK");
 }
 
 Task<routing::Answer> LocalCommands::sidestream(routing::Caller caller, std::vector<std::string> args) {

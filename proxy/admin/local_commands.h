@@ -43,6 +43,7 @@ class LocalCommands {
   std::string resync(const std::string& replica);
   Task<routing::Answer> export_untouched();
   std::string fault(const std::vector<std::string>& args);
+  std::string throttle(const std::string& link, const std::string& bytes);
   Task<routing::Answer> sidestream(routing::Caller caller, std::vector<std::string> args);
 
   std::string full_info(const std::vector<std::string>& args, routing::Face face, const std::string& lead_text);

@@ -60,11 +60,6 @@ SyncFault fault_of(const Error& error) {
   }
 }
 
-/// Small enough that a rate is kept within a tenth of a second.
-size_t chunk_bytes(int64_t rate) {
-  return rate == 0 ? kPayloadChunk : static_cast<size_t>(std::clamp<int64_t>(rate / 20, 1, kPayloadChunk));
-}
-
 std::string host_of(const std::string& peer) {
   const std::string host = peer.substr(0, peer.rfind(':'));
   return host.size() > 2 && host.front() == '[' ? host.substr(1, host.size() - 2) : host;
@@ -275,7 +270,7 @@ Task<Result<void>> DownstreamLink::send_file(std::shared_ptr<Snapshot> snapshot,
       co_await snapshot->changed.wait();
       continue;
     }
-    const size_t size = std::min(static_cast<size_t>(available), chunk_bytes(config_.full_sync_rate));
+    const size_t size = std::min(static_cast<size_t>(available), Pace::piece(rate(), kPayloadChunk));
     BlockRef block = Block::make(size);
     const std::span<char> room(block->data(), size);
     auto read = co_await file->read_at(static_cast<uint64_t>(sent_), room);
@@ -285,17 +280,15 @@ Task<Result<void>> DownstreamLink::send_file(std::shared_ptr<Snapshot> snapshot,
     sent_ += static_cast<int64_t>(read.value());
     auto drained = co_await drain(kPayloadChunk);
     CO_RETURN_IF_ERROR(drained);
-    co_await keep_rate(read.value());
+    co_await keep_rate(read.value(), rate());
   }
 }
 
-/// As slow as full-sync-rate wants it. Time that was lost elsewhere is not made up for.
-Task<void> DownstreamLink::keep_rate(size_t bytes) {
-  const int64_t rate = config_.full_sync_rate;
-  if (rate == 0) co_return;
-  const double takes_us = static_cast<double>(bytes) * 1e6 / static_cast<double>(rate);
-  pace_us_ = std::max(pace_us_, world_.clock.now_us()) + static_cast<int64_t>(takes_us);
-  const int64_t wait_ms = (pace_us_ - world_.clock.now_us()) / 1000;
+/// Of the payload: full-sync-rate, and what is throttled on purpose.
+int64_t DownstreamLink::rate() const { return slower(config_.full_sync_rate, throttle_); }
+
+Task<void> DownstreamLink::keep_rate(size_t bytes, int64_t rate) {
+  const int64_t wait_ms = pace_.pause_ms(world_.clock.now_us(), bytes, rate);
   if (wait_ms > 0) co_await world_.clock.sleep(wait_ms);
 }
 
@@ -339,9 +332,11 @@ Task<Result<void>> DownstreamLink::feed() {
       auto fed = co_await feed_old(end);
       CO_RETURN_IF_ERROR(fed);
     } else if (cursor_ < end) {
-      const Slice slice = stream_.backlog().slice(cursor_, static_cast<size_t>(end - cursor_));
+      const size_t most = Pace::piece(throttle_, static_cast<size_t>(end - cursor_));
+      const Slice slice = stream_.backlog().slice(cursor_, most);
       cursor_ += static_cast<int64_t>(slice.bytes.size());
       connection_->write(slice);
+      if (throttle_ != 0) co_await keep_rate(slice.bytes.size(), throttle_);
     } else {
       if (state_ == State::online && connection_->unsent() == 0 && !std::exchange(caught_up_, true)) {
         full_sync_ = false;
@@ -356,12 +351,13 @@ Task<Result<void>> DownstreamLink::feed() {
 /// The next bytes before `end`, from disk.
 Task<Result<void>> DownstreamLink::feed_old(int64_t end) {
   const uint64_t turns = stream_.turns();
-  const auto most = static_cast<size_t>(end - cursor_);
+  const size_t most = Pace::piece(throttle_, static_cast<size_t>(end - cursor_));
   auto slice = co_await stream_.read_old(cursor_, most);
   if (!slice.ok()) co_return Error{Errc::refused, slice.error().detail};  // no fault of the replica's
   if (turns != stream_.turns()) co_return Result<void>();  // it is decided anew what this replica may get
   cursor_ += static_cast<int64_t>(slice.value().bytes.size());
   connection_->write(slice.value());
+  if (throttle_ != 0) co_await keep_rate(slice.value().bytes.size(), throttle_);
   co_return Result<void>();
 }
 

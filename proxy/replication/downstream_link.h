@@ -16,6 +16,7 @@
 #include "common/world.h"
 #include "config/config.h"
 #include "proxy/replication/admission.h"
+#include "proxy/replication/pace.h"
 #include "proxy/replication/progress.h"
 #include "proxy/replication/psync.h"
 #include "proxy/replication/snapshot.h"
@@ -85,6 +86,8 @@ class DownstreamLink {
   void history_cut(ReplOffset end);
   /// Our history is another one.
   void history_replaced();
+  /// On purpose: no more than so many bytes a second from now on; 0: as fast as it goes.
+  void throttle(int64_t rate) { throttle_ = rate; }
   /// Once a second: is it still alive?
   void check_time();
 
@@ -121,7 +124,8 @@ class DownstreamLink {
   std::optional<Answer> try_decide();
   bool should_hold() const;
   void end(std::string_view reason, SyncFault fault);
-  Task<void> keep_rate(size_t bytes);
+  int64_t rate() const;
+  Task<void> keep_rate(size_t bytes, int64_t rate);
   void report_progress();
   void answer_partial();
   void send_empty();
@@ -162,7 +166,8 @@ class DownstreamLink {
   bool full_sync_ = false;   // under way: answered with a snapshot, and not caught up yet
   int64_t began_us_ = 0;     // sending it
   int64_t reported_us_ = 0;  // its progress, in the log
-  int64_t pace_us_ = 0;      // when the next piece may go
+  Pace pace_;
+  int64_t throttle_ = 0;
   SyncFault fault_ = SyncFault::none;
   std::string reason_;
   int64_t sent_ = 0;

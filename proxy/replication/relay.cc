@@ -51,6 +51,7 @@ void Relay::follow(Address upstream, Credentials credentials) {
   alone_ = false;
   upstream_ = std::make_unique<UpstreamLink>(world_, config_, announcement_, run_id_, spool_, stream_, owner,
                                              std::move(upstream), std::move(credentials));
+  upstream_->throttle(throttles_.upstream);
   upstream_->start();
 }
 
@@ -101,6 +102,7 @@ void Relay::adopt(std::unique_ptr<ByteStream> stream, ReplicaHello hello, SyncRe
     if (other->is_same_replica(*link)) other->replaced();
   }
   if (renewed_.contains(link->replica_name())) link->renew();
+  link->throttle(throttles_.of(link->replica_name()));
   links_.emplace(id, std::move(link)).first->second->start(std::move(leftover));
 }
 
@@ -133,6 +135,12 @@ Result<void> Relay::resync(uint64_t link_id) {
   renewed_.insert(name);
   link->second->close("it gets all data anew, on request");
   return {};
+}
+
+void Relay::set_throttles(Throttles throttles) {
+  throttles_ = std::move(throttles);
+  if (upstream_ != nullptr) upstream_->throttle(throttles_.upstream);
+  for (const auto& [id, link] : links_) link->throttle(throttles_.of(link->replica_name()));
 }
 
 void Relay::truncate_to_safe_boundary() {

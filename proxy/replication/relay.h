@@ -100,6 +100,9 @@ class Relay : private UpstreamLink::Owner,
   Result<void> resync(uint64_t link_id);
   /// What these servers hold is not to be passed on to anybody: no snapshot is taken from them, and none is kept.
   void distrust(std::vector<Address> servers);
+  /// On purpose, from now on and on later links.
+  void set_throttles(Throttles throttles);
+  const Throttles& throttles() const { return throttles_; }
 
   /// Drops the upstream link and what was received beyond the last whole command or transaction: what a node that
   /// applied everything has. Before that node is promoted. Replicas that got more are closed.
@@ -205,6 +208,7 @@ class Relay : private UpstreamLink::Owner,
   RelayObserver& observer_;
   const std::string run_id_;
   Announcement announcement_;
+  Throttles throttles_;
   RelayCounters counters_;
   Spool spool_;
   Stream stream_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "common/byte_stream.h"
@@ -35,6 +36,29 @@ struct SnapshotStatus {
   int64_t age_ms = 0;
   int64_t served = 0;
   Progress progress;
+};
+
+/// Bytes a second that links are let through on purpose; 0: as fast as it goes.
+struct Throttles {
+  static constexpr size_t kNamesMax = 64;
+  int64_t upstream = 0;
+  int64_t replicas = 0;                       ///< those that are not named
+  std::map<std::string, int64_t> by_replica;  ///< "host:port"
+
+  int64_t of(const std::string& replica) const {
+    const auto found = by_replica.find(replica);
+    return found == by_replica.end() ? replicas : found->second;
+  }
+  /// Of one replica. False: more are named than is good.
+  bool set(const std::string& replica, int64_t rate) {
+    if (rate == replicas) {
+      by_replica.erase(replica);
+      return true;
+    }
+    if (by_replica.size() == kNamesMax && !by_replica.contains(replica)) return false;
+    by_replica[replica] = rate;
+    return true;
+  }
 };
 
 struct RelayCounters {

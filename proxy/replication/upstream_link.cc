@@ -274,13 +274,16 @@ Task<Result<void>> UpstreamLink::read_stream(NodeConnection& server) {
     at += n;
   }
   for (;;) {
-    const auto room = stream_.write_space();
+    const auto space = stream_.write_space();
+    const auto room = space.first(Pace::piece(throttle_, space.size()));
     auto n = co_await server.stream().read(room);
     CO_RETURN_IF_ERROR(n);
     if (n.value() == 0) co_return Error{Errc::closed, "the upstream closed the link"};
     last_io_us_ = world_.clock.now_us();
     auto taken = take(n.value());
     CO_RETURN_IF_ERROR(taken);
+    const int64_t pause_ms = pace_.pause_ms(last_io_us_, n.value(), throttle_);
+    if (pause_ms > 0) co_await world_.clock.sleep(pause_ms);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "proxy/replication/attach_plan.h"
 #include "proxy/replication/handshake.h"
+#include "proxy/replication/pace.h"
 #include "proxy/replication/stream.h"
 #include "proxy/replication/wipe_guard.h"
 
@@ -56,6 +57,8 @@ class UpstreamLink {
   void start();
   /// Ends an established stream; run() makes it anew. False if there is none.
   bool disconnect(std::string reason);
+  /// On purpose: no more than so many bytes of the stream a second from now on; 0: as fast as it goes.
+  void throttle(int64_t rate) { throttle_ = rate; }
   /// Answers a GETACK of the stream.
   void acknowledge_at(ReplOffset offset);
 
@@ -123,6 +126,8 @@ class UpstreamLink {
   std::optional<ReplOffset> broken_at_;  // where the stream broke last time
   bool unusable_ = false;                // twice at the same place: only a new history helps
   bool after_payload_ = false;
+  Pace pace_;
+  int64_t throttle_ = 0;
 
   NodeConnection* connected_ = nullptr;  // while streaming
   std::optional<Error> end_;
