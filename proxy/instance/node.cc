@@ -164,14 +164,14 @@ Task<Result<void>> Node::look(replication::NodeConnection& connection) {
   }
   if (info.value().is_error()) co_return Error{Errc::refused, info.value().text};
   if (!view_.reachable) log_notice("node " + view_.name, "up: {}", resp::info_field(info.value().text, "role"));
-  take_info(info.value().text, our_host_);
+  take_info(info.value().text);
   looked_us_ = began_us;
   infos_[0].text = std::move(info.value().text);
   owner_.node_changed();
   co_return Result<void>();
 }
 
-void Node::take_info(const std::string& info, const std::string& our_host) {
+void Node::take_info(const std::string& info) {
   const auto field = [&](std::string_view name) { return resp::info_field(info, name); };
   heard_ms_ = world_.clock.now_ms();
   const std::string_view run_id = field("run_id");
@@ -181,9 +181,8 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   gone_ = false;
   view_.loading = field("loading") == "1";
   view_.is_master = field("role") == "master";
-  const std::string host = config_.announce_ip.empty() ? our_host : config_.announce_ip;
-  view_.follows_us =
-      !view_.is_master && field("master_host") == host && field("master_port") == std::to_string(owner_.follow_port());
+  view_.upstream = Address{std::string(field("master_host")), static_cast<int>(number(field("master_port"), 0)), ""};
+  view_.follows_us = !view_.is_master && view_.upstream == follow_address();
   link_up_ = field("master_link_status") == "up";
   if (view_.follows_us && link_up_) {
     view_.restarted = false;
@@ -200,9 +199,13 @@ void Node::take_info(const std::string& info, const std::string& our_host) {
   if (duty_ != Duty::follow || view_.follows_us) trouble_.clear();
 }
 
+Address Node::follow_address() const {
+  return Address{config_.announce_ip.empty() ? our_host_ : config_.announce_ip, owner_.follow_port(), ""};
+}
+
 std::vector<std::string> Node::follow_words() const {
-  return {"REPLICAOF", config_.announce_ip.empty() ? our_host_ : config_.announce_ip,
-          std::to_string(owner_.follow_port())};
+  const Address us = follow_address();
+  return {"REPLICAOF", us.host, std::to_string(us.port)};
 }
 
 std::string Node::follow_password() const {

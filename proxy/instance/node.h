@@ -52,6 +52,8 @@ class Node {
   const std::string& reached_at() const { return reached_at_; }
   /// The address by which it sees us; empty before the first connection.
   const std::string& our_host() const { return our_host_; }
+  /// Whom it is told to follow when it is told to follow us.
+  Address follow_address() const;
   bool is_instance() const { return is_instance_; }
   /// Not silent but absent: nobody listens there, or it closed on us.
   bool is_gone() const { return gone_; }
@@ -115,7 +117,7 @@ class Node {
   std::string follow_password() const;
   Task<void> fetch_info(bool everything);
   Task<Result<void>> open_desk();
-  void take_info(const std::string& info, const std::string& our_host);
+  void take_info(const std::string& info);
   void lost(const Error& error);
   replication::Credentials credentials() const;
 

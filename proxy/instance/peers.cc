@@ -69,6 +69,7 @@ std::vector<routing::TargetFacts> Peers::targets(const replication::History& his
     target.beside_us = true;
     target.online = state_of(*peer, history) == kOnline;
     target.acked = peer->view().offset;
+    target.upstream = peer->view().upstream;
     target.user = config_.masteruser;
     target.password = config_.masterauth;
     targets.push_back(std::move(target));

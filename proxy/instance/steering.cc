@@ -291,6 +291,7 @@ std::vector<routing::TargetFacts> Steering::target_facts() const {
     target.local = is_loopback(target.address.host);
     target.user = config_.masteruser;
     target.password = config_.masterauth;
+    target.upstream = node->follow_address();
     if (const auto* link = link_of(*node, links)) {
       target.online = link->state == "online" && !node->view().loading && !audit_.differs(node->name());
       target.acked = link->acked;

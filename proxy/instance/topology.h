@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/byte_stream.h"
 #include "proxy/replication/history.h"
 
 namespace sidestream::instance {
@@ -22,6 +23,7 @@ struct NodeView {
   bool loading = false;
   bool is_master = false;
   bool follows_us = false;  // its master is this instance
+  Address upstream;         // whom it follows, in its own words
   bool restarted = false;   // another process than the one that followed us: nobody promoted it, it just lost its role
   bool empty = false;       // holds no keys
   int64_t keys = 0;         // as it said last, when it was not loading

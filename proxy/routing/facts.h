@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "common/byte_stream.h"
@@ -28,10 +29,11 @@ struct TargetFacts {
   bool local = false;   // stands on this machine
   bool online = false;  // its replication link is up, it has loaded, nothing speaks against reading it
   bool is_instance = false;
-  bool apart = false;      // cut off from its primary, which is no loss: nobody knows more than it does
-  bool beside_us = false;  // follows the primary itself: it may have what was not relayed here yet
-  ReplOffset acked;        // what it has applied for sure, in the coordinates of the current history
-  int64_t lag_ms = 0;      // since it last said so
+  bool apart = false;               // cut off from its primary, which is no loss: nobody knows more than it does
+  bool beside_us = false;           // follows the primary itself: it may have what was not relayed here yet
+  ReplOffset acked;                 // what it has applied for sure, in the coordinates of the current history
+  std::optional<Address> upstream;  // whom it must say that it follows; nullopt: nobody knows what it calls us
+  int64_t lag_ms = 0;               // since it last said so
   std::string user, password;
 };
 

@@ -1,6 +1,8 @@
 // role_reply.cc: see the header for the grammar.
 #include "proxy/routing/role_reply.h"
 
+#include <fmt/format.h>
+
 #include "common/text.h"
 #include "proxy/resp/plain_length.h"
 
@@ -32,6 +34,10 @@ std::optional<int64_t> take_integer(std::string_view& bytes) {
 }
 
 }  // namespace
+
+std::string role_upstream(const Address& upstream) {
+  return fmt::format("${}\r\n{}\r\n:{}\r\n", upstream.host.size(), upstream.host, upstream.port);
+}
 
 std::optional<RoleReply> parse_role(std::string_view frame) {
   RoleReply role;

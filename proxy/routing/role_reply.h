@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
+#include "common/byte_stream.h"
 #include "proxy/resp/repl_offset.h"
 
 namespace sidestream::routing {
@@ -17,6 +19,9 @@ struct RoleReply {
   bool connected = false;     // a replica's link to its primary is up
   ReplOffset offset;
 };
+
+/// RoleReply::upstream of a replica that was told REPLICAOF with this host and port.
+std::string role_upstream(const Address& upstream);
 
 /// nullopt: an error reply, or something else that is not ROLE's. Views into `frame`.
 std::optional<RoleReply> parse_role(std::string_view frame);

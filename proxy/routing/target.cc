@@ -43,6 +43,7 @@ bool Target::same_server(const TargetFacts& facts) const {
 
 void Target::update(TargetFacts facts) {
   if (!facts.online) forget_offset();
+  if (facts.upstream != facts_.upstream) expected_upstream_.clear();
   facts_ = std::move(facts);
   if (facts_.online) {
     view.known = std::max(view.known, facts_.acked);
@@ -148,7 +149,9 @@ std::optional<ReplOffset> Target::check_role(std::string_view frame) {
   const ReplOffset passed_on = freshness_.relayed();
   if (!facts_.beside_us && passed_on.value > 0 && role->offset > passed_on) return std::nullopt;
   // Its offset means something to us only while it follows whom it followed when its link was known to be up.
-  if (expected_upstream_.empty()) expected_upstream_ = role->upstream;
+  if (expected_upstream_.empty()) {
+    expected_upstream_ = facts_.upstream ? role_upstream(*facts_.upstream) : std::string(role->upstream);
+  }
   if (expected_upstream_ != role->upstream) return std::nullopt;
   // Without a link it does not tell its offset.
   const ReplOffset offset = facts_.apart ? facts_.acked : role->offset;

@@ -67,7 +67,8 @@ class Target {
   bool is_primary_;
   int number_;
   std::string name_;
-  std::string expected_upstream_;  // as ROLE prints it, learnt while its link was known to be up
+  // As ROLE prints it; of a replica of which nobody knows what it calls us, learnt while its link was known to be up.
+  std::string expected_upstream_;
   ServerPool pool_;
   std::unordered_map<uint64_t, GuestPool> guest_pools_;  // by Guest::id
 };

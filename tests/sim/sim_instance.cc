@@ -384,11 +384,12 @@ class Group {
   }
 
   /// An operator takes a replica for another one and points it at a server of other data, whose offsets are far ahead.
-  /// Never the only one with the data: nobody could bring that back.
+  /// Never the only one with the data: nobody could bring that back. And not while a batch of reads has arrived in
+  /// part: ROLE was answered before, the reads behind it would be answered from the other data (proxy/README.md).
   void lead_astray(size_t i) {
     FakeNode& node = *nodes_[i];
     if (&node == primary_ || !node.running() || node.loading() || !node.is_replica()) return;
-    if (!is_held_elsewhere(node)) return;
+    if (!is_held_elsewhere(node) || world_.reads_in_part(node.options().host)) return;
     if (stray_ == nullptr) {
       FakeNodeOptions options;
       options.host = "10.0.0.41";

@@ -28,6 +28,8 @@ Wire::Wire(Connection& connection, int to)
 void Wire::push(std::string_view bytes) {
   if (connection_.was_reset || finishing_) return;
   queued_.append(bytes);
+  pushed_bytes_ += bytes.size();
+  pushes_ended_.push_back(pushed_bytes_);
   send();
 }
 
@@ -133,6 +135,11 @@ void Wire::deliver() {
     std::memcpy(op.into.data(), arrived_.data() + arrived_from_, n);
     arrived_from_ += n;
     window_used_ -= std::min(n, window_used_);
+    read_bytes_ += n;
+    while (!pushes_ended_.empty() && pushes_ended_.front() <= read_bytes_) {
+      whole_bytes_ = pushes_ended_.front();
+      pushes_ended_.pop_front();
+    }
     if (arrived_from_ == arrived_.size()) {
       arrived_.clear();
       arrived_from_ = 0;

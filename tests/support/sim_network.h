@@ -45,6 +45,8 @@ class Wire final : public ReadyNode {
   /// What is sent from now on arrives no earlier.
   void stall_until(int64_t us) { last_arrival_us_ = std::max(last_arrival_us_, us); }
   size_t unsent() const { return queued_.size() - queued_from_; }
+  /// The reader has some bytes of a push(), and not all.
+  bool read_in_part() const { return read_bytes_ > whole_bytes_; }
   bool ended() const { return end_arrived_; }
 
  private:
@@ -64,7 +66,10 @@ class Wire final : public ReadyNode {
   std::string queued_;
   size_t queued_from_ = 0;
   std::deque<Piece> flying_;
-  size_t window_used_ = 0;  // flying or arrived, not read
+  uint64_t pushed_bytes_ = 0, read_bytes_ = 0;
+  uint64_t whole_bytes_ = 0;           // up to the last push() that was read to its end
+  std::deque<uint64_t> pushes_ended_;  // pushed_bytes_ then, of those that were not
+  size_t window_used_ = 0;             // flying or arrived, not read
   int64_t last_arrival_us_ = 0;
   std::string arrived_;
   size_t arrived_from_ = 0;

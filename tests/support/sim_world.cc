@@ -143,6 +143,12 @@ void SimWorld::stall(Connection& victim, int64_t ms) {
   for (Wire& wire : victim.wire) wire.stall_until(clock_.now_us() + ms * 1000);
 }
 
+bool SimWorld::reads_in_part(const std::string& to) const {
+  return std::any_of(connections_.begin(), connections_.end(), [&](const auto& entry) {
+    return entry.second->host[1] == to && entry.second->wire[0].read_in_part();
+  });
+}
+
 void SimWorld::calm() {
   trace("calm");
   const size_t socket_buffer = weather_.socket_buffer;

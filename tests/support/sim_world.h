@@ -99,6 +99,8 @@ class SimWorld {
   /// One of the open connections delivers nothing for a while; those that `from` opened to `to` do.
   void stall_any(int64_t ms);
   void stall(const std::string& from, const std::string& to, int64_t ms);
+  /// `to` has read a part of what somebody wrote to it in one piece, and the rest is on its way.
+  bool reads_in_part(const std::string& to) const;
   /// Good weather, nobody parted, no pending cuts, disks work: what follows is recovery.
   void calm();
 

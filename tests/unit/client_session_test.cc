@@ -191,6 +191,38 @@ TEST_CASE("session: a replica that follows somebody else is not believed, howeve
   }
 }
 
+TEST_CASE("session: a replica that must say that it follows us is not believed when it does not, even at first") {
+  Scene scene;
+  FakeNode other(scene.world, scene.chronicle, node_at("10.0.0.3"));
+  other.start();
+  Client& client = scene.client();
+  client.say("SET a new\r\n");
+  scene.hears(client, "+OK\r\n");
+  const auto read = [&] {
+    const auto before = scene.replica.counters().reads;
+    for (int i = 0; i < 4; ++i) {  // the first makes us ask how far it is
+      client.heard.clear();
+      client.say("GET a\r\n");
+      scene.hears(client, "$3\r\nnew\r\n");
+      scene.world.run_for(10);
+    }
+    return scene.replica.counters().reads - before;
+  };
+  scene.tell_targets(scene.primary.address());
+  scene.world.run_for(1500);
+  CHECK(read() > 0);
+  CHECK(scene.counters().retried_reads == 0);
+  // What was known of it is void, its link is down, and up again; but by now it was led away.
+  scene.replica.replicaof(other.address());
+  scene.tell_targets(scene.primary.address());
+  CHECK(scene.world.run_until([&] { return scene.replica.link_up(); }, 60'000));
+  for (int i = 0; i < 500; ++i) other.run({"SET", "a", "other"});
+  CHECK(scene.world.run_until([&] { return scene.replica.offset() == other.offset(); }, 10'000));
+  scene.tell_targets(scene.primary.address());
+  read();
+  CHECK(scene.counters().retried_reads > 0);
+}
+
 TEST_CASE("session: a write whose connection breaks is not sent again, a read is") {
   Scene scene;
   scene.primary.freeze(true);

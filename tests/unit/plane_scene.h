@@ -134,8 +134,9 @@ struct Scene {
     facts.address = primary.address();
     plane.set_primary(facts);
   }
-  void tell_targets() {
+  void tell_targets(std::optional<Address> upstream = std::nullopt) {
     TargetFacts facts;
+    facts.upstream = std::move(upstream);
     facts.address = replica.address();
     facts.online = replica.link_up();
     facts.acked = ReplOffset{replica.offset()};
