@@ -154,6 +154,8 @@ class Group {
   virtual bool is_primary() const = 0;
   /// Whom the instance follows; nothing on a primary.
   virtual std::optional<Address> master() const = 0;
+  /// That is about to change.
+  virtual bool is_changing_role() const = 0;
   virtual std::vector<NodeFacts> nodes() const = 0;
   /// Whether a node stands ready that could become the primary. Sentinel must not choose an instance without.
   virtual bool can_be_promoted() const = 0;

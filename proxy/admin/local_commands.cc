@@ -279,7 +279,8 @@ Task<routing::Answer> LocalCommands::replicaof(routing::Caller caller, std::vect
   if (!port || *port < 0 || *port > 65535) co_return error("ERR Invalid master port");
   const std::optional<Address> master = Address{args[1], static_cast<int>(*port), ""};
   const auto current = group_.master();
-  if (current && iequals(current->host, master->host) && current->port == master->port) {
+  const bool is_known = current && iequals(current->host, master->host) && current->port == master->port;
+  if (is_known && !group_.is_changing_role()) {
     co_return simple("OK Already connected to specified master");
   }
   auto changed = co_await group_.change_role(master);

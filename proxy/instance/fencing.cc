@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/instance/fence.h"
+#include "proxy/instance/state_file.h"
 #include "proxy/instance/steering.h"
 
 namespace sidestream::instance {
@@ -16,6 +17,8 @@ namespace {
 constexpr int64_t kTellAgainMs = 1000;
 constexpr int64_t kStepTimeoutMs = 1000;
 constexpr std::string_view kNotYet = "it is not known yet which history this is; try again";
+const std::string kBelow = "below";
+const std::string kEarlierReplicas = "of an earlier run";
 constexpr size_t kReplicasMax = 1000;  // that are remembered after they went
 
 }  // namespace
@@ -82,6 +85,8 @@ FenceFacts Steering::fence_facts() {
     if (link.port == 0 || link.rdb_only || link.state != "online" || node_of(link) != nullptr) continue;
     const std::string address = Address{link.host, link.port, ""}.text();
     facts.names_our_replica |= address == named;
+    if (address == role_.successor && link.id > role_.last_link) facts.successor = role_.successor = "";
+    role_.replicas.erase(kEarlierReplicas);
     if (role_.replicas.size() < kReplicasMax || role_.replicas.contains(address)) {
       role_.replicas[address] = facts.now_ms - link.lag_seconds * 1000;
     }
@@ -104,8 +109,25 @@ Result<void> Steering::succeeded_by(const replication::ReplId& replid, Address s
   if (!is_ours) return Error{Errc::refused, "this is another history"};
   log_warning("instance", "{} went on with our history", successor.text());
   role_.successor = successor.text();
+  for (const auto& link : relay_.replicas()) role_.last_link = std::max(role_.last_link, link.id);
   update_fence();
   return {};
+}
+
+Texts Steering::fence_notes() const {
+  Texts notes;
+  if (!is_primary()) return notes;
+  if (!role_.successor.empty()) notes[kSuccessorKey] = role_.successor;
+  if (config_.fence_after_ms > 0 && !role_.replicas.empty()) notes[kReplicasKey] = kBelow;
+  return notes;
+}
+
+/// Replicas that an earlier run had count as one that was not heard since: the first that comes back takes its place.
+void Steering::recall_fence(const Texts& notes) {
+  if (!is_primary()) return;
+  if (const auto kept = notes.find(kSuccessorKey); kept != notes.end()) role_.successor = kept->second;
+  if (notes.contains(kReplicasKey)) role_.replicas[kEarlierReplicas] = INT64_MIN / 2;
+  update_fence();
 }
 
 void Steering::insist() {

@@ -26,7 +26,6 @@ constexpr std::string_view kMustNotServe =
 constexpr int64_t kDrainStepMs = 10;
 constexpr int64_t kLastRepliesMs = 1000;
 constexpr int64_t kKeepDatasetMs = 500;
-constexpr int64_t kSaveAgainMs = 1000;
 
 int64_t count_online(const std::vector<admin::NodeFacts>& nodes) {
   return std::count_if(nodes.begin(), nodes.end(), [](const auto& node) { return node.state == "online"; });
@@ -112,12 +111,14 @@ Task<Result<void>> Instance::start() {
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
   steering_->start(follow_address(), master);
+  steering_->recall_fence(state_);
   if (const auto begun = state_.find(kHandoverKey); begun != state_.end()) {
     auto handover = Handover::parse(begun->second);
     CO_RETURN_IF_ERROR(handover);
     failover_->resume(std::move(handover).value());
   }
   tasks_.add(keep_trend());
+  tasks_.add(keep_fence());
   for (size_t i = 0; i < listeners_.size(); ++i) accepting_.add(accept_loop(*listeners_[i], faces_[i]));
   co_return Result<void>();
 }
@@ -349,95 +350,6 @@ admin::Readiness Instance::readiness() const {
   readiness.ready =
       std::all_of(readiness.checks.begin(), readiness.checks.end(), [](const auto& c) { return c.holds; });
   return readiness;
-}
-
-Task<Result<void>> Instance::change_role(std::optional<Address> master) {
-  auto ours = in_charge();
-  CO_RETURN_IF_ERROR(ours);
-  if (failover_->state() != Failover::State::none) {
-    co_return Error{Errc::refused, "REPLICAOF not allowed while failing over."};
-  }
-  auto change = order_role(master);
-  auto changed = co_await to_its_end(std::move(change));
-  co_return std::move(changed);
-}
-
-Task<Result<void>> Instance::take_over(replication::ReplId replid, ReplOffset at) {
-  auto ours = in_charge();
-  CO_RETURN_IF_ERROR(ours);
-  auto change = steering_->take_over(std::move(replid), at);
-  auto changed = co_await to_its_end(std::move(change));
-  co_return std::move(changed);
-}
-
-/// To follow somebody is kept before it is done: who comes back in his old role as a primary could fork the history.
-Task<Result<void>> Instance::order_role(std::optional<Address> master) {
-  if (master) {
-    config_.replicaof = *master;
-    state_["replicaof"] = sidestream::get(config_, "replicaof");
-    state_.erase(kHandoverKey);  // one that nobody took over
-    auto kept = co_await write_state(world_, config_.dir, state_);
-    if (!kept.ok()) log_error("instance", "the new role is not saved: {}", kept.error().detail);
-  }
-  auto changed = co_await steering_->change_role(std::move(master));
-  co_return std::move(changed);
-}
-
-/// What a change of role came to, for who still waits for it.
-struct Instance::Outcome {
-  std::optional<Result<void>> result;
-  Signal known;
-};
-
-/// Also when the client that asked for it goes: half a change of role would leave nobody in charge.
-Task<Result<void>> Instance::to_its_end(Task<Result<void>> change) {
-  auto outcome = std::make_shared<Outcome>();
-  tasks_.add(run_change(std::move(change), outcome));
-  while (!outcome->result) co_await outcome->known.wait();
-  co_return std::move(*outcome->result);
-}
-
-Task<void> Instance::run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome) {
-  auto result = co_await change;
-  auto kept = co_await keep_role();
-  if (!kept.ok()) {
-    log_error("instance", "the new role is not saved: {}", kept.error().detail);
-    tasks_.add(keep_role_later());
-  }
-  outcome->result.emplace(std::move(result));
-  outcome->known.notify_all();
-}
-
-/// Until the disk works. A failover keeps its own notes meanwhile, and a process that has retired has no `dir`.
-Task<void> Instance::keep_role_later() {
-  for (bool saved = false; !saved;) {
-    co_await world_.clock.sleep(kSaveAgainMs);
-    if (retired_ || failover_->state() != Failover::State::none || steering_->changing_role()) continue;
-    auto kept = co_await keep_role();
-    saved = kept.ok();
-  }
-}
-
-/// Kept without CONFIG REWRITE: an instance that comes back in its old role could wipe or fork data.
-Task<Result<void>> Instance::keep_role() {
-  config_.replicaof = steering_->master().value_or(Address{});
-  state_["replicaof"] = sidestream::get(config_, "replicaof");
-  co_return co_await write_state(world_, config_.dir, state_);
-}
-
-Task<Result<void>> Instance::remember(std::optional<Handover> handover) {
-  state_.erase(kHandoverKey);
-  if (handover) state_[kHandoverKey] = handover->text();
-  config_.replicaof = handover ? handover->to : Address{};
-  state_["replicaof"] = sidestream::get(config_, "replicaof");
-  co_return co_await write_state(world_, config_.dir, state_);
-}
-
-Task<Result<void>> Instance::handed_over(Address to) {
-  config_.replicaof = std::move(to);
-  state_["replicaof"] = sidestream::get(config_, "replicaof");
-  state_.erase(kHandoverKey);
-  co_return co_await write_state(world_, config_.dir, state_);
 }
 
 admin::SwitchFacts Instance::switch_facts() const {

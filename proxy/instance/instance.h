@@ -123,6 +123,7 @@ class Instance final : private replication::RelayObserver,
   int node_port() const override { return listeners_.empty() ? 0 : listeners_.front()->address().port; }
   bool is_primary() const override { return steering_->is_primary(); }
   std::optional<Address> master() const override { return steering_->master(); }
+  bool is_changing_role() const override { return steering_->changing_role(); }
   std::vector<admin::NodeFacts> nodes() const override { return steering_->node_facts(); }
   std::vector<admin::SentinelFacts> sentinels() const override { return steering_->sentinels().facts(); }
   std::vector<admin::PeerFacts> peers() const override { return steering_->peer_facts(); }
@@ -147,7 +148,7 @@ class Instance final : private replication::RelayObserver,
   }
   Task<Result<bool>> request_handover() override { return steering_->request_handover(); }
   Result<void> begin_failover(admin::FailoverOrder order) override;
-  Task<Result<void>> abort_failover() override { return failover_->abort(); }
+  Task<Result<void>> abort_failover() override;
   admin::SwitchFacts switch_facts() const override;
   std::vector<admin::LostWrite> lost_writes() const override { return {lost_.writes().begin(), lost_.writes().end()}; }
   std::vector<admin::LostKey> lost_keys() const override { return lost_.keys(); }
@@ -176,7 +177,10 @@ class Instance final : private replication::RelayObserver,
   Task<Result<void>> order_role(std::optional<Address> master);
   Task<Result<void>> to_its_end(Task<Result<void>> change);
   Task<void> run_change(Task<Result<void>> change, std::shared_ptr<Outcome> outcome);
+  Task<void> run_abort(std::shared_ptr<Outcome> outcome);
+  Task<Result<void>> obey_takeover(replication::ReplId replid, ReplOffset at);
   Task<Result<void>> keep_role();
+  Task<void> keep_fence();
   Task<void> keep_role_later();
   Task<Result<void>> take_directory();
   void apply_option(std::string_view name);

@@ -7,9 +7,10 @@
 //   FAILOVER TO us TIMEOUT         ───►   holds writes, waits until we have every byte, demotes its node
 //                                  ◄───   SIDESTREAM TAKEOVER, on a connection of its own: we are the primary
 //
-// Failure modes: an upstream that is no instance, does not answer, is unwell or does not know us cannot be asked: the
-// caller promotes as stock does. One that is well and did not finish in time goes on as the primary, or hands over to
-// somebody else at this moment: the caller refuses, promoting beside it would lose what is acknowledged there.
+// Failure modes: an upstream that is no instance, does not answer, is unwell or does not know us for a second cannot be
+// asked: the caller promotes as stock does. One that is well and did not finish in time, or while no node of ours could
+// lead, goes on as the primary, or hands over to somebody else at this moment: the caller refuses, promoting beside it
+// would lose what is acknowledged there.
 #include "common/log.h"
 #include "common/text.h"
 #include "proxy/instance/steering.h"
@@ -22,32 +23,57 @@ constexpr int64_t kAnswerMs = 500;     // a node that hangs is why Sentinel prom
 constexpr int64_t kHandoverMs = 1000;  // TIMEOUT of the FAILOVER
 constexpr int64_t kEndMs = 8000;       // until it says that it is over, either way
 constexpr int64_t kStepMs = 5;
+constexpr int64_t kKnownMs = 1000;  // for the upstream to know us as its replica again
+constexpr int64_t kAgainMs = 20;
+
+/// Not why it is no primary, or will not.
+bool is_about_replicas(std::string_view refusal) {
+  return refusal.find("replica is not online") != std::string_view::npos ||
+         refusal.find("is not a replica") != std::string_view::npos ||
+         refusal.find("requires connected replicas") != std::string_view::npos;
+}
 
 }  // namespace
 
 Task<Result<bool>> Steering::request_handover() {
   ordered_by_sentinel_ = master_.has_value();
-  if (!master_ || upstream_ == nullptr || !upstream_->is_instance() || !can_be_promoted()) co_return false;
+  if (!master_ || upstream_ == nullptr || !upstream_->is_instance()) co_return false;
   const Address us{config_.announce_ip.empty() ? upstream_->our_host() : config_.announce_ip, follow_port(), ""};
-  auto opened = co_await replication::NodeConnection::open(world_, *master_, credentials(), kAnswerMs);
+  const Address asked = *master_;
+  auto opened = co_await replication::NodeConnection::open(world_, asked, credentials(), kAnswerMs);
   if (!opened.ok()) co_return false;
   const auto connection = std::move(opened).value();
   auto health = co_await connection->ask(split("PING", ' '));
   if (!health.ok() || health.value().is_error()) co_return false;
-  std::vector<std::string> order = {
-      "FAILOVER", "TO", us.host, std::to_string(us.port), "TIMEOUT", std::to_string(kHandoverMs)};
-  auto begun = co_await connection->ask(std::move(order));
-  if (!begun.ok()) co_return false;
-  if (begun.value().text.find("already in progress") != std::string::npos) {
-    co_return Error{Errc::refused,
-                    "the upstream instance is changing its primary at this moment; try again, or REPLICAOF NO ONE "
-                    "promotes without asking it"};
+  if (!master_) co_return true;
+  const Node* node = lead();
+  if (!can_be_promoted()) {
+    if (node == upstream_.get() || !upstream_->view().is_master) co_return false;
+    co_return Error{Errc::refused, "the upstream instance is well, and the node " + node->name() +
+                                       " of this one could not take over now; try again, or REPLICAOF NO ONE promotes "
+                                       "without asking it"};
   }
-  if (begun.value().is_error()) {
-    log_notice(kTag, "the upstream cannot hand over: {}", begun.value().text);
-    co_return false;
+  // Its replicas are made anew with every new id, so for a moment it may not know us as one.
+  for (const int64_t deadline_ms = world_.clock.now_ms() + kKnownMs;;) {
+    std::vector<std::string> order = {
+        "FAILOVER", "TO", us.host, std::to_string(us.port), "TIMEOUT", std::to_string(kHandoverMs)};
+    auto begun = co_await connection->ask(std::move(order));
+    if (!begun.ok()) co_return false;
+    if (begun.value().text.find("already in progress") != std::string::npos) {
+      co_return Error{Errc::refused,
+                      "the upstream instance is changing its primary at this moment; try again, or REPLICAOF NO ONE "
+                      "promotes without asking it"};
+    }
+    if (!begun.value().is_error()) break;
+    if (!is_about_replicas(begun.value().text) || world_.clock.now_ms() >= deadline_ms) {
+      log_notice(kTag, "the upstream cannot hand over: {}", begun.value().text);
+      co_return false;
+    }
+    co_await world_.clock.sleep(kAgainMs);
+    if (!master_) co_return true;
+    if (*master_ != asked) co_return Error{Errc::refused, "this instance was told to follow another one meanwhile"};
   }
-  log_notice(kTag, "asked {} to hand over to {}", upstream_->name(), us.text());
+  log_notice(kTag, "asked {} to hand over to {}", asked.text(), us.text());
   co_return co_await handed_over(*connection);
 }
 

@@ -4,7 +4,11 @@
 //
 //   {"options": {"replicaof": "HOST PORT" | "", "name": "value", ...}}
 //
-// Beside options there may be "handover": the primary's role is being passed to a replica (Handover::text()).
+// Beside options there may be notes:
+//   handover   the primary's role is being passed to a replica (Handover::text())
+//   taken-over what was passed to us so, the latest last: who asks again gets the same answer ("REPLID:OFFSET ...")
+//   successor  where the history went on without our help, so that this primary takes no writes
+//   replicas   "below": a primary with fence-after that hears none of them any more takes no writes
 //
 // Failure modes: no file is an ordinary start. A damaged one is an error that names the file: guessing a role could
 // wipe data.
@@ -18,6 +22,10 @@
 namespace sidestream::instance {
 
 inline const std::string kHandoverKey = "handover";
+inline const std::string kTakenOverKey = "taken-over";
+inline const std::string kSuccessorKey = "successor";
+inline const std::string kReplicasKey = "replicas";
+inline const std::string* const kNotes[] = {&kHandoverKey, &kTakenOverKey, &kSuccessorKey, &kReplicasKey};
 
 /// At start, before there is a loop. Errc::config when the file is damaged.
 Result<Texts> read_state(const std::string& dir);

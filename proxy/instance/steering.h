@@ -16,6 +16,7 @@
 #include "common/signal.h"
 #include "common/world.h"
 #include "config/config.h"
+#include "config/sources.h"
 #include "proxy/admin/group.h"
 #include "proxy/instance/drift_audit.h"
 #include "proxy/instance/fence.h"
@@ -102,6 +103,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   const std::string& fenced() const { return fenced_; }
   /// See admin::Group::succeeded_by().
   Result<void> succeeded_by(const replication::ReplId& replid, Address successor);
+  /// What the next run has to know of this, as notes of the state file; and what an earlier one knew.
+  Texts fence_notes() const;
+  void recall_fence(const Texts& notes);
 
   /// See admin::Group::request_handover().
   Task<Result<bool>> request_handover();
@@ -170,11 +174,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Task<Result<bool>> handed_over(replication::NodeConnection& upstream);
 
   // fencing.cc
-  void update_fence();
-  void restart_fence(bool began_as_primary);
+  void update_fence(), restart_fence(bool began_as_primary), insist();
   FenceFacts fence_facts();
   bool is_our_place(const Address& place) const, is_us(const SentinelWatch::Named& named) const;
-  void insist();
   Task<void> tell_former(Address former, replication::ReplId history);
   Task<Result<void>> tell_former_once(Address former, replication::ReplId history);
 
@@ -189,11 +191,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   // role_change.cc
   void become_replica(const Address& master, bool by_order);
-  void leave_upstream();
-  void give_up_if_silent(const Node& former);
-  Task<Result<void>> promote(int64_t answers_ms);
+  void leave_upstream(), give_up_if_silent(const Node& former);
+  Task<Result<void>> promote(int64_t answers_ms), bring_level(Node& node);
   Task<bool> hear_out(Address former, int64_t patience_ms);
-  Task<Result<void>> bring_level(Node& node);
   /// The lead node, once it is known to follow us. Errc::refused.
   Task<void> demoted(Node& former);
   Task<Result<Node*>> node_to_promote();
@@ -219,7 +219,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
     bool began_as_primary = false;            // the role at the start of the process
     int64_t unsure_since_ms = 0;              // that start, or the process went on after it was stopped
     int64_t epoch = -1;                       // of Sentinel's configuration by then
-    std::string successor;                    // who told us that it is
+    std::string successor;                    // who told us that it is; void when it attaches to us after
+    uint64_t last_link = 0;                   // the last of our replicas by then
     std::map<std::string, int64_t> replicas;  // below us; when each was heard last
   };
   Role role_;

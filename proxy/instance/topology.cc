@@ -85,6 +85,17 @@ std::optional<size_t> most_advanced(const Situation& s) {
   return !s.has_history || has_all_of(node, s.history.replid, s.offset) ? best : std::nullopt;
 }
 
+/// Of several primaries, the one that writes our history. If another went on with it, only a person knows.
+std::optional<size_t> writer_of_ours(const Situation& s) {
+  std::optional<size_t> found;
+  for (size_t i = 0; i < s.nodes.size(); ++i) {
+    if (!is_full_master(s.nodes[i]) || !s.has_history) continue;
+    if (promoted_from(s.nodes[i], s.history)) return std::nullopt;
+    if (s.nodes[i].replid == s.history.replid) found = i;
+  }
+  return found;
+}
+
 void choose_first_primary(const Situation& s, Plan& plan) {
   const std::string silent = names(s.nodes, is_silent);
   if (!silent.empty() && !s.heard_long_enough) {
@@ -95,6 +106,8 @@ void choose_first_primary(const Situation& s, Plan& plan) {
     plan.primary = full;
     return;
   }
+  plan.primary = writer_of_ours(s);
+  if (plan.primary) return;
   const std::string masters = names(s.nodes, is_full_master);
   if (!masters.empty()) {
     plan.trouble = "several nodes hold data as primaries: " + masters +

@@ -35,7 +35,7 @@ Result<Texts> apply_state(CommandLine& line) {
   auto state = instance::read_state(line.config.dir);
   RETURN_IF_ERROR(state);
   line.inputs.state = state.value();
-  line.inputs.state.erase(instance::kHandoverKey);
+  for (const std::string* note : instance::kNotes) line.inputs.state.erase(*note);
   Loaded loaded = load(line.inputs);
   if (!loaded.problems.empty()) return Error{Errc::config, loaded.problems.front().line()};
   line.config = std::move(loaded.config);

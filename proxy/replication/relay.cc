@@ -49,6 +49,9 @@ Task<Result<void>> Relay::start() {
 void Relay::follow(Address upstream, Credentials credentials) {
   UpstreamLink::Owner& owner = *this;
   alone_ = false;
+  // What is asked for and has not begun to come may never come: the former upstream may wait for a snapshot of ours
+  // now.
+  if (fetching_ && arriving_ == nullptr) call_off_fetch();
   upstream_ = std::make_unique<UpstreamLink>(world_, config_, announcement_, run_id_, spool_, stream_, owner,
                                              std::move(upstream), std::move(credentials));
   upstream_->throttle(throttles_.upstream);

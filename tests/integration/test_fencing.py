@@ -93,8 +93,17 @@ def test_a_copy_that_parts_fences_nobody_and_an_operator_may_insist(lab, binary)
     assert top("SIDESTREAM", "SUCCEEDED", history, HOST, below.port) == "OK"
     assert refused(top).startswith(b"-MASTERDOWN writes are not taken here: the history went on at")
     assert top.raw("SIDESTREAM", "SUCCEEDED", "0" * 40, HOST, below.port).startswith(b"-ERR this is another history")
+    kept = top.dir / "data" / "state.json"
+    wait_for(lambda: "successor" in kept.read_text(), 10, "the news to be kept")
+    top.kill()
+    top.start().wait_up()
+    assert refused(top).startswith(b"-MASTERDOWN writes are not taken here: the history went on at"), "not told twice"
     assert top("REPLICAOF", "NO", "ONE") == "OK"
-    assert top("SET", "k", "2") == "OK"
+    assert wait_for(lambda: top("SET", "k", "2"), 10, "a write") == "OK"
+    assert "successor" not in kept.read_text()
+    top.kill()
+    top.start().wait_up()
+    assert wait_for(lambda: top("SET", "k", "3"), 10, "a write after a restart") == "OK"
 
 
 def test_a_primary_that_was_frozen_takes_no_write_before_it_has_asked(lab, binary):

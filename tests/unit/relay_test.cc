@@ -350,6 +350,18 @@ TEST_CASE("who leaves while a snapshot is fetched for him: what has arrived of i
   CHECK(files() == kept);
 }
 
+TEST_CASE("a snapshot that was asked for and does not come is asked for anew when another upstream is followed") {
+  Scene scene;
+  REQUIRE(scene.settle());
+  scene.primary.psync_reply = "\n";  // it has to wait itself, perhaps for one of ours
+  ScriptedReplica replica(scene, modern(), anything());
+  scene.world.run_for(500);
+  REQUIRE(scene.relay->snapshot().state == "fetching");
+  scene.primary.psync_reply.clear();
+  scene.relay->follow(scene.primary.address(), Credentials());
+  CHECK(scene.world.run_until([&] { return replica.got.find("+FULLRESYNC") != std::string::npos; }, 3000));
+}
+
 TEST_CASE("refusals") {
   Scene scene;
   REQUIRE(scene.settle());

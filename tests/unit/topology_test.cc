@@ -56,6 +56,17 @@ TEST_CASE("two primaries with data: nobody is touched, and it is said why") {
   CHECK_NE(plan.trouble.find("a, b"), std::string::npos);
 }
 
+TEST_CASE("of two primaries with data the one that writes our history, unless the other went on with it") {
+  Situation situation = following_one({node("a", true, kTwo, false), node("b", true, kOne, false)});
+  CHECK_EQ(make_plan(situation).primary, std::optional<size_t>(1));
+  CHECK(make_plan(situation).duties[0] == Duty::foreign);
+  situation.nodes[0].replid2 = situation.history.replid;
+  CHECK_FALSE(make_plan(situation).primary.has_value());
+  situation.nodes[0].replid2 = {};
+  situation.nodes[1].empty = true;
+  CHECK_EQ(make_plan(situation).primary, std::optional<size_t>(0));
+}
+
 TEST_CASE("a silent node is waited for, then left out") {
   Situation situation;
   situation.nodes = {node("a", true, kOne, false), NodeView{}};
