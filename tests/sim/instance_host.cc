@@ -70,6 +70,8 @@ std::string InstanceHost::describe() {
                   relay().history().replid.text().substr(0, 8), relay().offset().value);
   for (const auto& node : group().nodes())
     text += fmt::format("\n    node {} {} {}", node.address, node.state, node.trouble);
+  for (const auto& link : relay().replicas())
+    text += fmt::format("\n    replica {}:{} {} {}", link.host, link.port, link.state, link.waits_for);
   return text;
 }
 

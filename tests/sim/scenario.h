@@ -17,6 +17,8 @@ void run_nodes(SimWorld& world);
 void run_relay(SimWorld& world);
 /// Whole instances between fake nodes and applications.
 void run_instance(SimWorld& world);
+/// Three instances in a chain, fenced, while the role of the primary moves.
+void run_switch(SimWorld& world);
 
 struct Scenario {
   const char* name;

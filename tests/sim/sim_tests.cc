@@ -43,7 +43,8 @@ void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 namespace sidestream::sim {
 namespace {
 
-constexpr Scenario kScenarios[] = {{"nodes", run_nodes}, {"relay", run_relay}, {"instance", run_instance}};
+constexpr Scenario kScenarios[] = {
+    {"nodes", run_nodes}, {"relay", run_relay}, {"instance", run_instance}, {"switch", run_switch}};
 
 constexpr int kSeedSecondsMax = 60;  // of the processor's time; a seed takes some milliseconds
 constexpr uint64_t kTracesShown = 3;

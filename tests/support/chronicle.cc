@@ -92,6 +92,12 @@ int64_t Chronicle::end(const std::string& replid) const {
   return found == histories_.end() ? -1 : found->second.end();
 }
 
+std::vector<std::string> Chronicle::replids() const {
+  std::vector<std::string> all;
+  for (const auto& [replid, history] : histories_) all.push_back(replid);
+  return all;
+}
+
 std::string_view Chronicle::bytes_after(const std::string& replid, int64_t offset) const {
   auto found = histories_.find(replid);
   if (found == histories_.end() || offset < found->second.before || offset > found->second.end()) return {};

@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tests/support/sim_world.h"
 
@@ -39,6 +40,9 @@ class Chronicle {
   int64_t end(const std::string& replid) const;
   /// The bytes behind `offset`, as far as they were produced.
   std::string_view bytes_after(const std::string& replid, int64_t offset) const;
+  std::vector<std::string> replids() const;
+  /// All that is known of a history, from its beginning.
+  std::string_view bytes(const std::string& replid) const { return histories_.at(replid).bytes; }
   uint64_t checks() const { return checks_; }
 
  private:
