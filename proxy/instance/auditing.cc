@@ -1,18 +1,26 @@
-// auditing.cc: whom the drift audit compares with whom, and the way back for a replica that differs.
+// auditing.cc: whom the drift audit compares with whom, the way back for a replica that differs, and who is known to,
+// which a restart must not forget: a file in `dir`, "drifted", a name a line.
 //
 // The measure is the server whose stream we pass on: the primary node, or on a replica the upstream, an instance (which
 // asks its own primary) or a stock server. Compared with it are our own nodes. Nobody is while a role changes, while an
 // upstream is held, or without a stream: offsets prove nothing then.
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <span>
 
 #include "common/log.h"
-#include "proxy/instance/steering.h"
+#include "common/replace_file.h"
+#include "common/text.h"
+#include "proxy/instance/instance.h"
 
 namespace sidestream::instance {
 namespace {
 
 constexpr int kAbsoluteExpirySince = 7;  // major version
+constexpr size_t kFileMax = 16 * 1024;
+constexpr int64_t kKeepMs = 500;
+constexpr std::string_view kName = "drifted";
 
 AuditPlace place_of(const Node& node) {
   AuditPlace place;
@@ -24,6 +32,18 @@ AuditPlace place_of(const Node& node) {
   place.absolute_expiry = major >= kAbsoluteExpirySince;
   place.databases = databases_in_use(node.last_info());
   return place;
+}
+
+/// Empty: there is no such file, or it cannot be read.
+Task<std::string> read_names(World& world, std::string path) {
+  auto file = co_await world.files.open(path, Files::Mode::read);
+  if (!file.ok()) co_return std::string();
+  std::string names(kFileMax, '\0');
+  const std::span<char> into(names);
+  auto size = co_await file.value()->read_at(0, into);
+  if (!size.ok()) log_warning("instance", "which replicas differ is not known: {}", size.error().detail);
+  names.resize(size.ok() ? size.value() : 0);
+  co_return std::move(names);
 }
 
 }  // namespace
@@ -70,6 +90,32 @@ Result<void> Steering::resync(const Address& replica) {
   }
   return Error{Errc::refused,
                replica.text() + " is no replica that is attached now; SIDESTREAM NODES has their addresses"};
+}
+
+Task<void> Instance::recall_drift() {
+  std::string path = config_.dir + "/" + std::string(kName);
+  std::string kept = co_await read_names(world_, std::move(path));
+  const std::vector<std::string> names = split(kept, '\n');
+  for (const NodeConfig& node : config_.nodes) {
+    const std::string name = node.address.text();
+    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
+    log_warning("node " + name, "its data was found to differ before the restart: not read until SIDESTREAM RESYNC");
+    steering_->audit().recall(name);
+  }
+  tasks_.add(keep_drift(std::move(kept)));
+}
+
+/// `kept`: what is on the disk.
+Task<void> Instance::keep_drift(std::string kept) {
+  for (;;) {
+    co_await world_.clock.sleep(kKeepMs);
+    std::string now;
+    for (const std::string& each : steering_->audit().drifted()) now += each + "\n";
+    if (retired_ || now == kept) continue;
+    std::string name(kName), lines = now;
+    auto written = co_await replace_file(world_.files, config_.dir, std::move(name), std::move(lines));
+    if (written.ok()) kept = now;
+  }
 }
 
 }  // namespace sidestream::instance

@@ -429,6 +429,14 @@ admin::AuditFacts DriftAudit::facts(const std::string& name) const {
   return record == records_.end() ? admin::AuditFacts() : record->second.facts;
 }
 
+std::vector<std::string> DriftAudit::drifted() const {
+  std::vector<std::string> names;
+  for (const auto& [name, record] : records_) {
+    if (record.facts.differs) names.push_back(name);
+  }
+  return names;
+}
+
 bool DriftAudit::differs(const std::string& name) const {
   const auto record = records_.find(name);
   return record != records_.end() && record->second.facts.differs;

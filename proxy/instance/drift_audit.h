@@ -62,6 +62,9 @@ class DriftAudit {
   /// What is known about it; it may be away.
   admin::AuditFacts facts(const std::string& name) const;
   bool differs(const std::string& name) const;
+  /// Names of those that differ, for the next run; and what an earlier run knew.
+  std::vector<std::string> drifted() const;
+  void recall(const std::string& name) { records_[name].facts.differs = true; }
 
  private:
   class Auditor;

@@ -108,6 +108,7 @@ Task<Result<void>> Instance::start() {
   auto relay = co_await relay_->start();
   CO_RETURN_IF_ERROR(relay);
   co_await recall_dataset();
+  co_await recall_drift();
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
   steering_->start(follow_address(), master);

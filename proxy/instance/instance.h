@@ -192,6 +192,7 @@ class Instance final : private replication::RelayObserver,
   Task<void> ask_for_acks();
   Task<void> recall_dataset();
   Task<void> keep_dataset();
+  Task<void> recall_drift(), keep_drift(std::string kept);
   Task<void> leave();
   Task<void> leave_the_lead();
   Task<void> see_clients_off();

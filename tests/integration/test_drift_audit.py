@@ -5,6 +5,7 @@ another instance as upstream. Different ones are planted on a replica that takes
 """
 
 import random
+import signal
 import threading
 import urllib.request
 
@@ -180,6 +181,31 @@ def test_a_sidecar_reads_at_its_upstream_until_its_node_is_healed(lab, binary):
     assert instance("SIDESTREAM", "RESYNC", node.address) == "OK"
     wait_for(lambda: state_of(instance, node) == "online", 30, "it to be read again")
     wait_converged(primary, [node])
+
+
+@pytest.mark.parametrize("way", ["kill", "upgrade"])
+def test_a_restart_does_not_forget_who_differs(lab, binary, way):
+    instance, primary, (sound, drifted) = gateway(lab)
+    write_there(drifted, "SET", "string:5", "not what the primary has")
+    wait_for(lambda: state_of(instance, drifted) == "differs", 60, "the difference to be found")
+    kept = instance.dir / "data" / "drifted"
+    wait_for(lambda: drifted.address in kept.read_text(), 10, "it to be kept")
+    instance.config["audit-rate"] = 0                # only what is remembered tells
+    if way == "upgrade":
+        instance("CONFIG", "SET", "audit-rate", "0")
+        instance.signal(signal.SIGUSR2)
+        instance.succeeded()
+    else:
+        instance.kill()
+        instance.start().wait_up()
+    wait_for(lambda: state_of(instance, drifted) == "differs" and state_of(instance, sound) == "online", 30,
+             "all to be in their places")
+    for _ in range(20):
+        assert instance("GET", "string:5") == primary("GET", "string:5")
+    assert instance("SIDESTREAM", "RESYNC", drifted.address) == "OK"
+    wait_for(lambda: state_of(instance, drifted) == "online", 30, "it to be read again")
+    wait_converged(primary, [sound, drifted])
+    wait_for(lambda: kept.read_text() == "", 10, "it to be forgotten")
 
 
 def test_a_replica_that_differs_is_the_last_choice_of_a_failover(lab, binary):
