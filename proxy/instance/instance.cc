@@ -112,7 +112,7 @@ Task<Result<void>> Instance::start() {
   std::optional<Address> master;
   if (!config_.replicaof.empty()) master = config_.replicaof;
   steering_->start(follow_address(), master);
-  steering_->recall_fence(state_);
+  steering_->fencing().recall(state_);
   if (const auto begun = state_.find(kHandoverKey); begun != state_.end()) {
     auto handover = Handover::parse(begun->second);
     CO_RETURN_IF_ERROR(handover);
@@ -308,7 +308,7 @@ bool Instance::role_is_primary(routing::Face face) { return face == routing::Fac
 // ---- what commands and HTTP ask ----
 
 std::string Instance::trouble() const {
-  if (!steering_->fenced().empty()) return "no writes are taken: " + steering_->fenced();
+  if (!steering_->fencing().reason().empty()) return "no writes are taken: " + steering_->fencing().reason();
   if (!steering_->trouble().empty()) return steering_->trouble();
   const auto upstream = relay_->upstream();
   if (upstream.state != "connected" && !upstream.last_error.empty()) {
@@ -323,7 +323,7 @@ admin::Readiness Instance::readiness() const {
     readiness.checks.push_back({name, holds, std::move(reason)});
   };
   add("not-draining", !draining_, "the instance is being drained");
-  add("not-fenced", steering_->fenced().empty(), steering_->fenced());
+  add("not-fenced", steering_->fencing().reason().empty(), steering_->fencing().reason());
   const Node* lead = steering_->lead();
   const bool answers = lead != nullptr && lead->heard_within(kPingGraceMs) && lead->ping_reply().starts_with("+");
   add("node", answers || config_.nodes.empty(),

@@ -142,9 +142,9 @@ class Instance final : private replication::RelayObserver,
   std::string trouble() const override;
   admin::Readiness readiness() const override;
   Task<Result<void>> change_role(std::optional<Address> master) override;
-  const std::string& fenced() const override { return steering_->fenced(); }
+  const std::string& fenced() const override { return steering_->fencing().reason(); }
   Result<void> succeeded_by(const replication::ReplId& replid, Address successor) override {
-    return steering_->succeeded_by(replid, std::move(successor));
+    return steering_->fencing().succeeded_by(replid, successor);
   }
   Task<Result<bool>> request_handover() override { return steering_->request_handover(); }
   Result<void> begin_failover(admin::FailoverOrder order) override;

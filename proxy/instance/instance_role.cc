@@ -121,7 +121,7 @@ Task<Result<void>> Instance::keep_role() {
   config_.replicaof = steering_->master().value_or(Address{});
   state_["replicaof"] = sidestream::get(config_, "replicaof");
   for (const std::string* key : {&kSuccessorKey, &kReplicasKey}) state_.erase(*key);
-  for (auto& [key, note] : steering_->fence_notes()) state_[key] = note;
+  for (auto& [key, note] : steering_->fencing().notes()) state_[key] = note;
   co_return co_await write_state(world_, config_.dir, state_);
 }
 
@@ -129,7 +129,7 @@ Task<Result<void>> Instance::keep_role() {
 Task<void> Instance::keep_fence() {
   for (;;) {
     co_await world_.clock.sleep(kLookAtFenceMs);
-    const Texts known = steering_->fence_notes();
+    const Texts known = steering_->fencing().notes();
     const auto is_kept = [&](const std::string& key) {
       const auto kept = state_.find(key);
       const auto now = known.find(key);

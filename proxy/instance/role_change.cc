@@ -40,7 +40,7 @@ void Steering::become_replica(const Address& master, bool by_order) {
   if (primary_) give_up_if_silent(*nodes_[*primary_]);
   master_ = master;
   primary_.reset();
-  update_fence();
+  fencing_.update();
   leave_upstream();
   relay_.guard().follows(master, by_order);
   NodeConfig identity;
@@ -75,7 +75,7 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
     co_return Result<void>();
   }
   if (!master_) {
-    insist();
+    fencing_.insist();
     co_return Result<void>();
   }
   const Address former = *master_;
@@ -84,7 +84,7 @@ Task<Result<void>> Steering::change_role(std::optional<Address> master) {
   const replication::ReplId history = relay_.history().replid;
   const Change change(*this, Change::Writer::none);
   auto promoted = co_await promote(kAnswersMs);
-  if (promoted.ok() && succeeds) tasks_.add(tell_former(former, history));
+  if (promoted.ok() && succeeds) fencing_.tell(former, history);
   co_return std::move(promoted);
 }
 
@@ -205,7 +205,7 @@ Task<Result<void>> Steering::promote(int64_t answers_ms) {
   const Address former = *master_;
   master_.reset();
   leave_upstream();
-  restart_fence(false);
+  fencing_.restart(false);
   lead_by(*node);
   auto taken = co_await wait_for_takeover(*node);
   if (!taken.ok()) log_warning("instance", "{}", taken.error().detail);

@@ -23,8 +23,8 @@ Steering::Steering(World& world, Config& config, replication::Relay& relay, rout
       relay_(relay),
       plane_(plane),
       lost_(lost),
-      run_id_(std::move(run_id)),
       sentinels_(world, config, *this),
+      fencing_(world, config, relay, plane, sentinels_, std::move(run_id), *this),
       peers_(world, config, *this),
       audit_(world, config, relay, plane, [this] { relay_changed(); }),
       replan_(*this) {}
@@ -35,6 +35,13 @@ int Steering::follow_port() const {
   return config_.announce_port != 0 ? static_cast<int>(config_.announce_port) : port_;
 }
 
+bool Steering::is_our_place(const Address& place) const {
+  if (place.port != follow_port()) return false;
+  if (!config_.announce_ip.empty()) return place.host == config_.announce_ip;
+  const auto seen_as = [&](const auto& node) { return node->our_host() == place.host; };
+  return sentinels_.our_host() == place.host || std::any_of(nodes_.begin(), nodes_.end(), seen_as);
+}
+
 void Steering::start(const Address& follow, std::optional<Address> master) {
   started_ms_ = world_.clock.now_ms();
   lead_nodes_to(follow);
@@ -42,7 +49,7 @@ void Steering::start(const Address& follow, std::optional<Address> master) {
     nodes_.push_back(std::make_unique<Node>(world_, config_, identity, false, *this));
   }
   feed_guard();
-  restart_fence(true);
+  fencing_.restart(true);
   if (master) become_replica(*master, false);
   for (auto& node : nodes_) node->start();
   sentinels_.start();
@@ -98,7 +105,7 @@ void Steering::share_writes(bool shared) {
 
 void Steering::replan() {
   if (retired_) return;
-  update_fence();
+  fencing_.update();
   count_good_replicas();
   if (changing_role_) {
     feed_plane();
@@ -173,7 +180,7 @@ void Steering::feed_guard() {
     if (node->view().follows_us && !node->view().consented) keys = std::max(keys, node->view().keys);
   }
   guard.wait_for_nodes(std::move(unheard));
-  guard.wait_for_word(fenced_);
+  guard.wait_for_word(fencing_.reason());
   guard.nodes_hold(relay_.has_history() ? 0 : keys);
 }
 

@@ -16,10 +16,9 @@
 #include "common/signal.h"
 #include "common/world.h"
 #include "config/config.h"
-#include "config/sources.h"
 #include "proxy/admin/group.h"
 #include "proxy/instance/drift_audit.h"
-#include "proxy/instance/fence.h"
+#include "proxy/instance/fencing.h"
 #include "proxy/instance/lag_clock.h"
 #include "proxy/instance/lost_writes.h"
 #include "proxy/instance/node.h"
@@ -30,7 +29,7 @@
 
 namespace sidestream::instance {
 
-class Steering final : public Node::Owner, public SentinelWatch::Owner {
+class Steering final : public Node::Owner, public SentinelWatch::Owner, private Fencing::Owner {
  public:
   /// All outlive it. `run_id`: of this process.
   Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost,
@@ -57,7 +56,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   /// Other commands are denied.
   void feed_commands_anew() { table_from_ = nullptr; }
 
-  bool is_primary() const { return !master_.has_value() && !config_.follows_sentinels(); }
+  bool is_primary() const override { return !master_.has_value() && !config_.follows_sentinels(); }
   const std::optional<Address>& master() const { return master_; }
   /// The node that speaks for us: the primary, or the first that follows us well; the upstream if there is none. May be
   /// null.
@@ -97,15 +96,13 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
 
   /// See admin::Group::change_role().
   Task<Result<void>> change_role(std::optional<Address> master);
-  /// What we know of other primaries is old: no write before it is known anew.
-  void was_stopped();
-  /// Why no writes are taken; empty: they are.
-  const std::string& fenced() const { return fenced_; }
-  /// See admin::Group::succeeded_by().
-  Result<void> succeeded_by(const replication::ReplId& replid, Address successor);
-  /// What the next run has to know of this, as notes of the state file; and what an earlier one knew.
-  Texts fence_notes() const;
-  void recall_fence(const Texts& notes);
+  /// Whether writes are taken, and what other primaries are told.
+  Fencing& fencing() { return fencing_; }
+  const Fencing& fencing() const { return fencing_; }
+  /// The process did nothing for a while.
+  void was_stopped() {
+    if (!retired_) fencing_.was_stopped();
+  }
 
   /// See admin::Group::request_handover().
   Task<Result<bool>> request_handover();
@@ -150,6 +147,8 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   void sentinels_changed() override { ReadyQueue::current().post_turn_end(replan_); }
   void follow_named();
   int follow_port() const override;
+  bool is_our_place(const Address& place) const override;
+  bool is_own_node(const replication::ReplicaStatus& replica) const override { return node_of(replica) != nullptr; }
   bool follow_by_tls() const override { return follow_tls_; }
 
   Task<void> tick();
@@ -172,13 +171,6 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   Task<Result<std::string>> let_lead(Node& node), give_back(Node& server);
   Task<Result<void>> fill(Node& server);
   Task<Result<bool>> handed_over(replication::NodeConnection& upstream);
-
-  // fencing.cc
-  void update_fence(), restart_fence(bool began_as_primary), insist();
-  FenceFacts fence_facts();
-  bool is_our_place(const Address& place) const, is_us(const SentinelWatch::Named& named) const;
-  Task<void> tell_former(Address former, replication::ReplId history);
-  Task<Result<void>> tell_former_once(Address former, replication::ReplId history);
 
   // succession.cc
   void succeed(const Plan& plan);
@@ -213,21 +205,9 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::optional<size_t> primary_;  // among nodes_, while we front the primary
   std::string trouble_;
-  /// What is known about other primaries since we are one.
-  struct Role {
-    int64_t since_ms = 0;
-    bool began_as_primary = false;            // the role at the start of the process
-    int64_t unsure_since_ms = 0;              // that start, or the process went on after it was stopped
-    int64_t epoch = -1;                       // of Sentinel's configuration by then
-    std::string successor;                    // who told us that it is; void when it attaches to us after
-    uint64_t last_link = 0;                   // the last of our replicas by then
-    std::map<std::string, int64_t> replicas;  // below us; when each was heard last
-  };
-  Role role_;
   bool ordered_by_sentinel_ = false;  // the promotion that comes
-  std::string fenced_;
-  const std::string run_id_;
   SentinelWatch sentinels_;
+  Fencing fencing_;
   Peers peers_;
   DriftAudit audit_;
   std::optional<Address> followed_;  // whom the Sentinels named when we last did as they said
