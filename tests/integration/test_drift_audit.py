@@ -13,7 +13,7 @@ import pytest
 
 from harness import HOST, server_binaries, server_version, stays, wait_converged, wait_for
 from load import Load
-from resp_client import ReplyError
+from resp_client import ReplyError, RespClient
 
 RATE = 10_000
 
@@ -33,6 +33,27 @@ def metrics(instance):
 
 def all_differences(instance):
     return sum(audit["differences"] for audit in audits(instance))
+
+
+class HotKey:
+    """One key that is written all the time: what is read of it at two servers hardly ever is the same."""
+
+    def __init__(self, port):
+        self._client, self._stop = RespClient(port), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self._stop.is_set():
+            self._client.pipeline([("INCR", "string:hot")] * 100)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
 
 
 def fill_with_every_encoding(client):
@@ -83,7 +104,8 @@ def chain(lab, **options):
 @pytest.mark.parametrize("layout", [gateway, sidecar, chain], ids=lambda layout: layout.__name__)
 def test_equal_replicas_are_never_called_different(lab, binary, server_binary, layout):
     instance, primary, replicas = layout(lab, binary=server_binary)
-    with Load(instance.port if layout is gateway else primary.port, threads=2, pause=0.002) as load:
+    port = instance.port if layout is gateway else primary.port
+    with Load(port, threads=2, pause=0.002) as load, HotKey(port):
         wait_for(lambda: all(a["compared"] > 3000 and a["passes"] >= 1 for a in audits(instance)), 60,
                  "thousands of comparisons under load")
     assert load.operations > 0
