@@ -231,7 +231,9 @@ def test_a_restart_does_not_forget_who_differs(lab, binary, way):
 
 
 def test_a_replica_that_differs_is_the_last_choice_of_a_failover(lab, binary):
-    instance, primary, (sound, drifted) = gateway(lab)
+    instance, primary, replicas = gateway(lab)
+    first = instance.status()["replicas"][0]["address"]  # who attached first would be chosen of two equals
+    drifted, sound = sorted(replicas, key=lambda server: server.address != first)
     write_there(drifted, "SET", "string:5", "not what the primary has")
     wait_for(lambda: state_of(instance, drifted) == "differs", 60, "the difference to be found")
     assert instance("FAILOVER") == "OK"
