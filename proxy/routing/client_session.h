@@ -176,8 +176,7 @@ class ClientSession {
   std::string answer_session(Args args), auth(Args args), hello(Args args), select(Args args), ping(Args args), reset();
   std::string client(Args args), client_setinfo(Args args), client_reply(Args args), take_effect(Answer answer);
   Task<void> run_client_everywhere(Words args);
-  Task<std::string> client_everywhere(Words args, bool reconfigures), client_kill(Words args, bool reconfigures);
-  Task<std::string> client_list(Words args), client_pause(Words args);
+  Task<std::string> client_everywhere(Words args, bool reconfigures);
   Task<void> unblock(uint64_t id, std::string reason);
 
   // client_acl.cc
