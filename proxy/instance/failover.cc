@@ -345,11 +345,11 @@ Task<Result<void>> Failover::told_to_take_over(Handover handover) {
 
 Task<Result<void>> Failover::tell_once(Handover handover) {
   auto opened = co_await open(handover.to);
-  CO_RETURN_IF_ERROR(opened);
+  if (!opened.ok()) co_return Error{Errc::closed, opened.error().detail};  // a refused connection is not its answer
   Connection server = std::move(opened).value();
   if (!handover.is_instance) co_return co_await tell_stock(*server, handover);
   auto introduced = co_await server->introduce();
-  CO_RETURN_IF_ERROR(introduced);
+  if (!introduced.ok()) co_return Error{Errc::closed, introduced.error().detail};
   told_ = true;
   std::vector<std::string> words = {"SIDESTREAM", "TAKEOVER", handover.replid.text(),
                                     std::to_string(handover.at.value)};

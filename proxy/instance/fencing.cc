@@ -158,6 +158,7 @@ Task<Result<void>> Fencing::tell_once(Address former, replication::ReplId histor
       co_await replication::NodeConnection::open(world_, std::move(former), std::move(credentials), kStepTimeoutMs);
   if (!opened.ok()) co_return Error{Errc::closed, std::move(opened).error().detail};  // whatever it is: not for ever
   const auto connection = std::move(opened).value();
+  if (!owner_.is_primary()) co_return Error{Errc::refused, "it is told nothing: this instance follows somebody by now"};
   const std::string here =
       config_.announce_ip.empty() ? replication::host_of(connection->stream().local()) : config_.announce_ip;
   std::vector<std::string> words = {"SIDESTREAM", "SUCCEEDED", history.text(), here,

@@ -68,6 +68,7 @@ Instance::~Instance() {
   // Sessions wait for answers of the nodes: they go before what they speak to.
   failover_.reset();
   steering_->audit().stop();
+  steering_->end_conversations();
   plane_.reset();
   steering_.reset();
   relay_.reset();

@@ -91,6 +91,7 @@ Task<void> Node::watch() {
       lost(ended.error());
     } else {
       lost(connection.error());
+      co_await world_.clock.sleep(kReconnectMs);  // however often somebody asks to look again
     }
     co_await look_.wait_for(world_.clock, std::exchange(pause_ms, std::min(2 * pause_ms, kLookEveryMs)));
   }

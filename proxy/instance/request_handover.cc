@@ -26,9 +26,11 @@ constexpr int64_t kStepMs = 5;
 constexpr int64_t kKnownMs = 1000;  // for the upstream to know us as its replica again
 constexpr int64_t kAgainMs = 20;
 
+constexpr std::string_view kNotOnline = "replica is not online";
+
 /// Not why it is no primary, or will not.
 bool is_about_replicas(std::string_view refusal) {
-  return refusal.find("replica is not online") != std::string_view::npos ||
+  return refusal.find(kNotOnline) != std::string_view::npos ||
          refusal.find("is not a replica") != std::string_view::npos ||
          refusal.find("requires connected replicas") != std::string_view::npos;
 }
@@ -66,6 +68,11 @@ Task<Result<bool>> Steering::request_handover() {
     }
     if (!begun.value().is_error()) break;
     if (!is_about_replicas(begun.value().text) || world_.clock.now_ms() >= deadline_ms) {
+      if (begun.value().text.find(kNotOnline) != std::string::npos) {
+        co_return Error{Errc::refused,
+                        "the upstream instance is well, and this one is still being synced; try again, or REPLICAOF "
+                        "NO ONE promotes without asking it"};
+      }
       log_notice(kTag, "the upstream cannot hand over: {}", begun.value().text);
       co_return false;
     }

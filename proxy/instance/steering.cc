@@ -31,6 +31,10 @@ Steering::Steering(World& world, Config& config, replication::Relay& relay, rout
 
 Steering::~Steering() = default;
 
+void Steering::end_conversations() {
+  for (TaskSet* tasks : {&tasks_, &succession_, &recovery_}) tasks->cancel_all();
+}
+
 int Steering::follow_port() const {
   return config_.announce_port != 0 ? static_cast<int>(config_.announce_port) : port_;
 }

@@ -35,6 +35,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner, private 
   Steering(World& world, Config& config, replication::Relay& relay, routing::Plane& plane, LostWrites& lost,
            std::string run_id);
   ~Steering();
+  void end_conversations();  ///< they use the plane and the relay
   /// `follow`: where our nodes are to connect. `master`: the role at start.
   void start(const Address& follow, std::optional<Address> master);
 
@@ -58,8 +59,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner, private 
 
   bool is_primary() const override { return !master_.has_value() && !config_.follows_sentinels(); }
   const std::optional<Address>& master() const { return master_; }
-  /// The node that speaks for us: the primary, or the first that follows us well; the upstream if there is none. May be
-  /// null.
+  /// The node that speaks for us: the primary, or the first that follows us well; else the upstream. May be null.
   Node* lead();
   const Node* lead() const { return const_cast<Steering*>(this)->lead(); }
   /// The server that takes writes. May be null.
@@ -152,8 +152,7 @@ class Steering final : public Node::Owner, public SentinelWatch::Owner, private 
   bool follow_by_tls() const override { return follow_tls_; }
 
   Task<void> tick();
-  void replan();
-  void follow_primary(size_t index, bool by_order), feed_guard(), feed_audit();
+  void replan(), follow_primary(size_t index, bool by_order), feed_guard(), feed_audit();
   Node *witness(), *best_to_lead();
   bool has_our_history(const Node& node) const;
   bool holds_data_apart(const Node& node) const;

@@ -189,7 +189,8 @@ void RelayFront::inspect() {
   if (relay_->backlog_disk_bytes() > disk + std::max<int64_t>(disk / 16, 16 * 1024) + (int64_t{256} << 10)) {
     world_.fail(fmt::format("relay {}: {} bytes on disk", host_, relay_->backlog_disk_bytes()));
   }
-  if (range.histlen > disk + config_.repl_backlog_size + (disk > 0 ? 2 << 20 : 0) ||
+  const bool packs = config_.repl_backlog_compress == "zstd";  // then the disk has room for more history than bytes
+  if ((!packs && range.histlen > disk + config_.repl_backlog_size + (disk > 0 ? 2 << 20 : 0)) ||
       static_cast<int64_t>(relay_->backlog_memory_bytes()) > bound) {
     world_.fail(fmt::format("relay {}: backlog of {} bytes in {} bytes of memory", host_, range.histlen,
                             relay_->backlog_memory_bytes()));

@@ -19,6 +19,7 @@ Config roll_config(SimRandom& dice) {
   config.dir = "/spool";
   config.repl_backlog_size = int64_t{1} << dice.between(10, 18);
   if (dice.chance(600)) config.repl_backlog_disk_size = int64_t{1} << dice.between(14, 20);
+  if (dice.chance(500)) config.repl_backlog_compress = "zstd";
   config.repl_timeout = dice.chance(700) ? 60 : dice.between(6, 20);
   config.full_sync_max_concurrent = dice.between(1, 4);
   if (dice.chance(300)) config.wipe_guard = "pass";

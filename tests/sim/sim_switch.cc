@@ -97,6 +97,7 @@ class Chain {
     if (number > 0) config.replicaof = instances_[number - 1]->address();
     config.repl_backlog_size = int64_t{1} << world_.dice().between(12, 20);
     if (world_.dice().chance(500)) config.repl_backlog_disk_size = int64_t{1} << world_.dice().between(14, 20);
+    if (world_.dice().chance(500)) config.repl_backlog_compress = "zstd";
     config.threads = world_.dice().chance(500) ? 1 : world_.dice().between(2, 3);
     config.fence_after_ms = kFenceAfterMs;
     config.hold.timeout_ms = 1000;
