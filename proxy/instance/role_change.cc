@@ -21,6 +21,7 @@ constexpr int64_t kTakeoverMs = 5000;
 constexpr int64_t kAnswersMs = 300;
 constexpr int64_t kSubscribersMs = 200;
 constexpr int64_t kStepMs = 5;
+constexpr int64_t kLookMs = 2;
 constexpr int kStillMax = 3;  // looks at a server that does nothing for us
 
 /// It is a primary and has all that we have: a handover that was given up, and not forgotten before a crash, left it
@@ -221,7 +222,7 @@ Task<Result<void>> Steering::promote(int64_t answers_ms) {
 /// It refuses them when it is demoted, and they are made at the next primary.
 Task<bool> Steering::hear_out(Address former, int64_t patience_ms) {
   const int64_t deadline_ms = world_.clock.now_ms() + patience_ms;
-  const bool answered = co_await plane_.hold_writes(std::min(patience_ms, kStepMs));
+  const bool answered = co_await plane_.hold_writes(std::min(patience_ms, kLookMs));
   if (answered || patience_ms == 0) co_return answered;
   auto opened = co_await replication::NodeConnection::open(world_, std::move(former), credentials(), patience_ms);
   std::string before;
@@ -232,7 +233,7 @@ Task<bool> Steering::hear_out(Address former, int64_t patience_ms) {
     const std::string offset(resp::info_field(info.value().text, "master_repl_offset"));
     still = offset == before ? still + 1 : 0;
     before = offset;
-    const bool now_answered = co_await plane_.hold_writes(kStepMs);
+    const bool now_answered = co_await plane_.hold_writes(kLookMs);
     if (now_answered || left_ms <= 0) co_return now_answered;
     if (still == kStillMax) co_return false;
   }

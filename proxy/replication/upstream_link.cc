@@ -14,7 +14,7 @@
 namespace sidestream::replication {
 namespace {
 
-constexpr int64_t kBackoffMinMs = 50;
+constexpr int64_t kBackoffMinMs = 10;     // one that closes us because its role changes is there again at once
 constexpr int64_t kBackoffMaxMs = 1000;   // stock tries once a second
 constexpr int64_t kStableUs = 1'000'000;  // a link that lived this long may come back at once
 constexpr int64_t kRepeatedLogUs = 60'000'000;
