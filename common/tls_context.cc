@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "common/check.h"
+#include "common/log.h"
 
 namespace sidestream {
 namespace {
@@ -83,14 +84,20 @@ Result<void> TlsContext::load_own() {
   return {};
 }
 
+void TlsContext::trust_system() const {
+  if (is_server_ || !settings_.ca.empty()) return;
+  std::call_once(trusted_, [this] {
+    if (SSL_CTX_set_default_verify_paths(context_) == 1) return;
+    log_warning("tls", "{}: nobody is trusted", refused("the authorities of", "the system").detail);
+  });
+}
+
 Result<void> TlsContext::load_authorities() {
   if (!settings_.ca.empty()) {
     if (SSL_CTX_load_verify_locations(context_, settings_.ca.c_str(), nullptr) != 1) {
       return refused("the authorities in", settings_.ca);
     }
     if (is_server_) SSL_CTX_set_client_CA_list(context_, SSL_load_client_CA_file(settings_.ca.c_str()));
-  } else if (!is_server_ && SSL_CTX_set_default_verify_paths(context_) != 1) {
-    return refused("the authorities of", "the system");
   }
   int mode = SSL_VERIFY_NONE;
   if (!is_server_ || !settings_.ca.empty()) mode = SSL_VERIFY_PEER;

@@ -40,6 +40,9 @@ class TlsContext {
   ssl_ctx_st* get() const { return context_; }
   const TlsSettings& settings() const { return settings_; }
   bool is_server() const { return is_server_; }
+  /// Before a client's first conversation: the authorities of the system, if no others were named. They are many, some
+  /// 50 ms and 2 MB, and most instances never speak to anybody whom they vouch for.
+  void trust_system() const;
   /// Seconds since 1970 at which our own certificate ends; 0: there is none.
   int64_t expires_s() const { return expires_s_; }
 
@@ -52,6 +55,7 @@ class TlsContext {
   TlsSettings settings_;
   bool is_server_;
   ssl_ctx_st* context_;
+  mutable std::once_flag trusted_;
   int64_t expires_s_ = 0;
 };
 

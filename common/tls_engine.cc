@@ -68,6 +68,7 @@ TlsEngine::TlsEngine(std::shared_ptr<const TlsContext> context, const std::strin
     SSL_set_accept_state(ssl_);
     return;
   }
+  context_->trust_system();
   SSL_set_connect_state(ssl_);
   const TlsSettings& settings = context_->settings();
   const std::string& name = settings.expected_name.empty() ? host : settings.expected_name;

@@ -168,6 +168,17 @@ std::string some_bytes(size_t size) {
 
 }  // namespace
 
+TEST_CASE("tls: the authorities of the system are read when somebody is spoken to, not at the start") {
+  const Identity identity("node.example");
+  const TlsSettings trusting;  // names no authorities
+  Scene scene(Scene::server_of(identity), trusting);
+  ::setenv("SSL_CERT_FILE", identity.cert.c_str(), 1);
+  const Outcome outcome = converse(scene, "hello");
+  ::unsetenv("SSL_CERT_FILE");
+  CHECK(outcome.error.empty());
+  CHECK(outcome.echoed == "hello");
+}
+
 TEST_CASE("tls: what is sent arrives, in pieces of any size and through a move between loops") {
   const Identity identity("node.example");
   const std::string bytes = some_bytes(100'000);
