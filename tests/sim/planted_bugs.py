@@ -150,7 +150,7 @@ BUGS = [
      "if (facts.fence_after_ms > 0 && is_cut_off(facts)) {", "if (facts.fence_after_ms < 0 && is_cut_off(facts)) {",
      "switch", "two primaries"),
     ("a successor does not tell", "proxy/instance/role_change.cc",
-     "if (promoted.ok() && succeeds) tasks_.add(tell_former(former, history));", "static_cast<void>(succeeds);",
+     "if (promoted.ok() && succeeds) fencing_.tell(former, history);", "static_cast<void>(succeeds);",
      "switch", "two primaries"),
     ("promoted by hand, whatever it costs", "proxy/instance/succession.cc",
      "if (end > fork) {", "if (end > fork + (1 << 30)) {",
