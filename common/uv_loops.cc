@@ -3,6 +3,7 @@
 // Happy path: post() puts the letter into a vector under a mutex and wakes the loop once; the loop takes all of them in
 // a turn of its own. Failure modes: a thread or handle that cannot be made is a CHECK (out of memory or descriptors at
 // start).
+#include <pthread.h>
 #include <uv.h>
 
 #include <future>
@@ -63,6 +64,7 @@ class UvLoopThread final : public LoopThread {
     std::promise<void> started;
     auto ready = started.get_future();
     thread_ = std::thread([this, &tls, &introductions, started = std::move(started)]() mutable {
+      ::pthread_setname_np(::pthread_self(), "loop");  // for top -H
       UvWorld world(tls, introductions);
       const auto mailbox = world.world().loops.open_mailbox();
       world_ = &world;

@@ -1,8 +1,13 @@
 """Three event loops: what goes from one client to another, or to the instance, crosses them."""
 
+import ctypes
+import os
 import socket
 import struct
 import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -215,3 +220,51 @@ def test_it_ends_well_with_clients_on_every_loop(front):
     clients[1].send("BLPOP", "nothing", 0)
     clients[2]("SUBSCRIBE", "channel")
     assert front.terminate() == 0
+
+
+class Stopped:
+    """One thread of a process stands still while this is entered; the others run."""
+
+    ATTACH, INTERRUPT, DETACH = 0x4206, 0x4207, 17  # PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH
+
+    def __init__(self, thread):
+        self.thread = thread
+
+    def trace(self, what):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(what, self.thread, None, None) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def __enter__(self):
+        try:
+            self.trace(self.ATTACH)
+        except PermissionError as error:
+            pytest.skip(f"threads of others cannot be stopped here: {error}")
+        self.trace(self.INTERRUPT)
+        os.waitpid(self.thread, 0x40000000)  # __WALL
+
+    def __exit__(self, *_):
+        self.trace(self.DETACH)
+
+
+def threads_of(process, name):
+    tasks = Path(f"/proc/{process.pid}/task")
+    return [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == name]
+
+
+def test_a_loop_that_stands_still_is_told_by_livez(front):
+    def livez():
+        with urllib.request.urlopen(f"http://127.0.0.1:{front.admin_port}/livez", timeout=5) as answer:
+            return answer.status
+
+    def fails():
+        try:
+            return livez() != 200
+        except urllib.error.HTTPError as error:
+            return error.code == 503 and b"an event loop has not turned" in error.read()
+
+    loop = threads_of(front.process, "loop")[0]
+    assert livez() == 200
+    with Stopped(loop):
+        wait_for(fails, 30, "/livez to tell of the loop")
+    wait_for(lambda: not fails(), 10, "/livez to be well again")
