@@ -422,8 +422,10 @@ Task<void> Failover::undo(Attempt& now) {
     if (told.ok()) turned = !told.value();
     if (told.ok()) break;
     if (told.error().code == Errc::refused) {
+      // Followed all the same: nobody else leads. From its own disk it may go on; what it got elsewhere is held.
       log_error(kTag, "{} does not become primary again: {}", now.former->name(), told.error().detail);
-      co_return;
+      turned = !now.former->view().restarted;
+      break;
     }
     co_await world_.clock.sleep(kAgainMs / 5);
   }

@@ -149,15 +149,22 @@ Task<void> Steering::pass_on(std::vector<Address> replicas) {
   }
 }
 
-/// One that leads already; else who follows us and has most.
+/// One that leads already; else who follows us and has all that we relayed, or most. (What a server that was restarted
+/// says of its history cannot be compared with what another one says, but with ours.)
 Node* Steering::best_to_lead() {
   Node* best = lead();
+  const auto has_ours = [this](const NodeView& view) {
+    return relay_.has_history() && has_all_of(view, relay_.history().replid, relay_.safe_boundary());
+  };
+  const auto is_better = [&](const NodeView& view, const NodeView& than) {
+    if (has_ours(view) != has_ours(than)) return has_ours(view);
+    return view.offset > than.offset && has_all_of(view, than.replid, than.offset);
+  };
   for (const auto& node : nodes_) {
     const NodeView& view = node->view();
     if (!node->heard_within(kLevelMs) || !view.reachable || view.loading) continue;
     if (leads_already(view, relay_)) return node.get();
-    if (best == nullptr || !view.follows_us || view.offset <= best->view().offset) continue;
-    if (has_all_of(view, best->view().replid, best->view().offset)) best = node.get();
+    if (best != nullptr && view.follows_us && is_better(view, best->view())) best = node.get();
   }
   return best;
 }

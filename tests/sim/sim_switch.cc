@@ -307,6 +307,12 @@ class Chain {
     }
     world_.run_for(5000);
     leave_one_primary(*chosen);
+    if (chosen->relay().guard().quarantine()) {
+      is_planned_ = false;
+      if (!person.obeyed(chosen->address(), {"SIDESTREAM", "REVIVE"}, 40'000)) {
+        person.obeyed(chosen->address(), {"SIDESTREAM", "ACCEPT"});
+      }
+    }
     for (size_t i = 0; i < nodes_.size(); ++i) {
       InstanceHost& instance = *instances_[owner_[i]];
       for (const auto& facts : instance.group().nodes()) {
