@@ -307,17 +307,23 @@ class Chain {
     }
     world_.run_for(5000);
     leave_one_primary(*chosen);
-    if (chosen->relay().guard().quarantine()) {
-      is_planned_ = false;
-      if (!person.obeyed(chosen->address(), {"SIDESTREAM", "REVIVE"}, 40'000)) {
-        person.obeyed(chosen->address(), {"SIDESTREAM", "ACCEPT"});
-      }
-    }
+    settle_what_is_held(*chosen);
     for (size_t i = 0; i < nodes_.size(); ++i) {
       InstanceHost& instance = *instances_[owner_[i]];
       for (const auto& facts : instance.group().nodes()) {
         if (facts.address == nodes_[i]->name() && facts.state == "foreign") nodes_[i]->replicaof(instance.address());
       }
+    }
+  }
+
+  /// What leads from now on gets back what is held, where there is something; the others take what it has.
+  void settle_what_is_held(InstanceHost& chosen) {
+    SimOperator person(world_, "10.0.0.31", "");
+    for (auto& one : instances_) {
+      if (!one->relay().guard().quarantine()) continue;
+      is_planned_ = false;
+      if (one.get() == &chosen && person.obeyed(one->address(), {"SIDESTREAM", "REVIVE"}, 40'000)) continue;
+      person.obeyed(one->address(), {"SIDESTREAM", "ACCEPT"}, 10'000);
     }
   }
 
