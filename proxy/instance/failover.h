@@ -70,6 +70,8 @@ class Failover {
            Memory& memory);
   ~Failover();
 
+  /// An operator gives us a role: what a handover that came to nothing left to do is void.
+  void overruled() { forgetting_.cancel_all(); }
   /// FAILOVER; goes on by itself after an ok. Errc::refused with stock's words.
   Result<void> begin(admin::FailoverOrder order);
   bool has_target(const admin::FailoverOrder& order) const { return choose(order).has_value(); }

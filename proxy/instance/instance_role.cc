@@ -55,6 +55,7 @@ Task<Result<void>> Instance::obey_takeover(replication::ReplId replid, ReplOffse
 
 /// To follow somebody is kept before it is done: who comes back in his old role as a primary could fork the history.
 Task<Result<void>> Instance::order_role(std::optional<Address> master) {
+  if (!steering_->changing_role()) failover_->overruled();
   if (master) {
     config_.replicaof = *master;
     state_["replicaof"] = sidestream::get(config_, "replicaof");

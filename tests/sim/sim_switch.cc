@@ -279,8 +279,7 @@ class Chain {
            one.relay().upstream().state == "connected";
   }
 
-  /// An operator says who leads from now on: who does; else who has the primary's role; else who has the longest
-  /// history.
+  /// An operator says who leads from now on: who does; else who has the primary's role; else whose nodes have most.
   InstanceHost& choose() {
     InstanceHost* fenced = nullptr;
     for (auto& one : instances_) {
@@ -288,11 +287,12 @@ class Chain {
       if (one->group().is_primary()) fenced = one.get();
     }
     if (fenced != nullptr) return *fenced;
-    const auto longer = [](auto& a, auto& b) {
-      const auto length = [](auto& one) { return one->relay().has_history() ? one->relay().offset().value : -1; };
-      return length(a) < length(b);
-    };
-    return **std::max_element(instances_.begin(), instances_.end(), longer);
+    size_t most = 0;
+    const auto worth = [](const FakeNode& node) { return node.data().empty() ? -1 : node.offset(); };
+    for (size_t i = 1; i < nodes_.size(); ++i) {
+      if (worth(*nodes_[i]) > worth(*nodes_[most])) most = i;
+    }
+    return *instances_[owner_[most]];
   }
 
   /// And everybody follows, those too who went another way and whose data nobody may replace without a word.
