@@ -22,6 +22,7 @@ namespace {
 constexpr size_t kInstances = 3;
 constexpr int kNodes[kInstances] = {2, 2, 1};
 constexpr int64_t kFenceAfterMs = 1500;
+constexpr int64_t kOrderMs = 20'000;  // SLAVEOF NO ONE asks the upstream for as long as that
 // A replica's last word may be a second old when it is cut off; then the instance looks ten times a second.
 constexpr int64_t kFenceGraceMs = kFenceAfterMs + 1500;
 
@@ -62,6 +63,7 @@ class Chain {
     };
     world_.run_until(one_leads, 60'000);  // none does where its replicas were led in a circle: it is fenced
     for (auto& writer : writers_) writer->rest(true);
+    world_.run_for(kOrderMs);  // what was ordered last comes to its end, whether or not somebody waits for it
     if (!world_.failed()) point_at_one();
     if (!world_.run_until([&] { return all_equal(); }, 200'000) && !world_.failed()) return fail("not converged");
     for (auto& writer : writers_) writer->rest(false);
