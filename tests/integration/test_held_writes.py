@@ -16,6 +16,7 @@ def cut_off(lab, binary):
         below = lab.instance([nodes[1]], replicaof=top, hold=hold)
         below.wait_link()
         below("SET", "before", "1")
+        wait_for(lambda: nodes[1]("EXISTS", "before") == 1, 10, "the write to come back by the stream")
         top.kill()
         wait_for(lambda: not below.link_up(), 10, "the upstream to be missed")
         return top, below, nodes[0]
