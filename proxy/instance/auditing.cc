@@ -1,11 +1,11 @@
 // auditing.cc: whom the drift audit compares with whom, the way back for a replica that differs, and who is known to,
 // which a restart must not forget: a file in `dir`, "drifted", a name a line.
 //
-// The measure is the server whose stream we pass on: the primary node, or on a replica the upstream, an instance (which
-// asks its own primary) or a stock server. Compared with it are our own nodes. Nobody is while a role changes, while an
-// upstream is held, or without a stream: offsets prove nothing then.
+// Happy path: the measure is the server whose stream we pass on: the primary node, or on a replica the upstream, an
+// instance (which asks its own primary) or a stock server. Compared with it are our own nodes. Failure modes: while a
+// role changes, an upstream is held, or there is no stream nobody is compared: offsets prove nothing then. A file that
+// cannot be read, or a difference found less than half a second before a crash, is forgotten: the audit meets it again.
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <span>
 
@@ -18,7 +18,7 @@ namespace sidestream::instance {
 namespace {
 
 constexpr int kAbsoluteExpirySince = 7;  // major version
-constexpr size_t kFileMax = 16 * 1024;
+constexpr size_t kFileMax = 16 * 1024;   // hundreds of names; of more, the rest is found anew
 constexpr int64_t kKeepMs = 500;
 constexpr std::string_view kName = "drifted";
 

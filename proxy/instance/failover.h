@@ -19,7 +19,9 @@
 // and ABORT allow, with a pause in between, so that a target that never gets level costs clients pauses, not errors.
 // From step 4 on a target that refuses, or a node that cannot be asked any more, is given up: the former primary
 // becomes primary again under a new id. Only when it is unknown whether a replica below us obeyed do we go on asking
-// it; until it answers nobody takes writes. The same after our own crash: what was begun stands in `dir` (instance.cc).
+// it; until it answers nobody takes writes. The same after our own crash: what was begun stands in `dir`
+// (instance_role.cc); if it then refuses, one of our nodes that has everything leads, as soon as one answers. A former
+// primary that came back with another history is followed, not promoted: the wipe guard judges what it has.
 #pragma once
 
 #include <memory>
